@@ -1,0 +1,63 @@
+# Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+) and Maven (3.8+).
+
+PYTHON ?= python3
+# More options for the lock files, e.g. make lock LOCK=--upgrade
+LOCK ?=
+
+BIN := .venv/bin
+STAMP := .venv/installed
+CODE := bridge tests bench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install servers demo test check format bench soak lock clean
+
+help: ## this text
+	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST) | expand -t 18
+
+install: $(STAMP) ## the virtual environment .venv with feedbridge (editable) and all tools
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv …"
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+servers: ## Kafka and Apicurio Registry for the tests, into .cache
+	@$(PYTHON) tests/servers/fetch.py
+
+demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
+	@$(BIN)/feedbridge demo
+
+test: ## all tests: unit tests, then those on a real Kafka and a real registry, then kills and outages
+	@$(MAKE) --no-print-directory -j2 install servers
+	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/kafka tests/chaos
+
+check: install ## formatting, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy --strict $(CODE)
+
+format: install ## format the code, mend what lint can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
+	@$(BIN)/python -m bench
+
+soak: install servers ## the tests in their full form: hours
+	@$(BIN)/python -m pytest tests/unit tests/kafka tests/chaos --soak
+
+lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the newest versions)
+	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		$(LOCK) pyproject.toml --output-file requirements/run.txt
+	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		$(LOCK) pyproject.toml --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+
+clean: ## remove all that make has made: .venv, .cache, dist
+	@test ! -x $(BIN)/python || test ! -d .cache/run || $(BIN)/python -m tests.servers down
+	rm -rf .venv .cache .hypothesis dist
+	find bridge tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
