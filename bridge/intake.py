@@ -1,0 +1,116 @@
+"""Where the gateways hand in what they received: the event loop's side of the journal.
+
+Frames that arrive within one turn of the event loop are appended to the journal as one block. Beside frames the journal
+holds *events*: a connection went down or came up, ids were learned, a process began. They stand in the same order as the
+frames, survive a crash with them and reach the lane the same way, which turns them into gap records and ledger entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from bridge.frame import EVENT, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.journal import Journal
+
+#: How often (s) a full journal, or a disk that refuses, is looked at again.
+RETRY: Final = 0.1
+#: Frames of one turn of the loop that wait for the journal at most, before the gateways are asked to wait.
+PENDING: Final = 4096
+
+log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """What gateways feed, on the event loop. now: ms since the epoch."""
+
+    def __init__(self, journal: Journal, *, now: Callable[[], int]) -> None:
+        """Feed `journal`."""
+        self._journal = journal
+        self._now = now
+        self._pending: list[Frame] = []
+        self._scheduled = False
+        self._refused: str | None = None
+        self._room = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self._known: dict[tuple[str, str], str] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the gateways must stop reading until `room` returns."""
+        return self._refused is not None or len(self._pending) >= PENDING or self._journal.full
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the disk refuses the journal, or None."""
+        return self._refused
+
+    def put(self, frame: Frame) -> None:
+        """Hand in one frame. O(1); it has reached the process when this turn of the loop has ended."""
+        self._pending.append(frame)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
+        """Hand in an event of a connection: ``down`` (cause, since), ``up``, ``gone``; see `bridge.recovery`."""
+        raw = msgspec.json.encode({"event": event, **facts})
+        self.put(Frame(gateway, connection, self._now(), EVENT, raw))
+
+    def learn(self, gateway: str, pairs: dict[str, str]) -> None:
+        """Hand in ids found over REST: market id → match id, token id → condition id."""
+        fresh = {key: value for key, value in pairs.items() if self._known.get((gateway, key)) != value}
+        if fresh:
+            self._known.update({(gateway, key): value for key, value in fresh.items()})
+            self.event(gateway, "", "learn", pairs=fresh)
+
+    def known(self, gateway: str, key: str) -> str | None:
+        """What `learn` was told of an id."""
+        return self._known.get((gateway, key))
+
+    async def room(self) -> None:
+        """Wait until the journal takes frames again."""
+        if not self.full:
+            return
+        if self._watch is None or self._watch.done():
+            self._room.clear()
+            self._watch = asyncio.create_task(self._until_room())
+        await self._room.wait()
+
+    def flush(self) -> None:
+        """Append what is pending. A disk that refuses keeps it pending: nothing is lost, the sockets wait."""
+        self._scheduled = False
+        if not self._pending:
+            return
+        try:
+            self._journal.append(self._pending)
+        except OSError as error:
+            if self._refused is None:
+                log.error(  # noqa: TRY400 - the disk is to blame, no traceback helps
+                    "journal_refused", reason=error.strerror, frames=len(self._pending)
+                )
+            self._refused = error.strerror or "write failed"
+            if self._watch is None or self._watch.done():
+                self._room.clear()
+                self._watch = asyncio.create_task(self._until_room())
+            return
+        if self._refused is not None:
+            log.info("journal_accepts", frames=len(self._pending))
+            self._refused = None
+        self._pending = []
+
+    async def _until_room(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY)
+            if self._pending:
+                self.flush()
+            if not self.full:
+                self._room.set()
+                return

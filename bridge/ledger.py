@@ -1,0 +1,197 @@
+"""Ledger entries: what is published, by whom, and how far.
+
+A transaction carries its records and one entry. Reading a ledger partition from the start of the window to its end
+therefore yields exactly what a read_committed consumer of the topics can have seen: the window of identities, the ids
+learned, the recovery cursors, the state of each connection, and for each journal the position to go on from.
+
+Pure: bytes in, bytes out. The reading consumer is in `bridge.lane`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import fastavro
+import msgspec
+
+from bridge.codec import SINGLE_OBJECT, RecordCodec, fingerprint
+from bridge.errors import BadData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.dedupe import Window
+
+ENTRY: Final = "ENTRY"
+FIRST: Final = "FIRST"
+HEARTBEAT: Final = "HEARTBEAT"
+RESIGN: Final = "RESIGN"
+
+#: Ids whose key is remembered at most; the longest unseen are forgotten first.
+MAX_KEYS: Final = 500_000
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """State of one connection as the ledger tells it; times in ms since the epoch."""
+
+    gateway: str
+    connection: str
+    up: bool
+    last_frame: int | None = None
+    position: int | None = None
+    gap: str | None = None
+    gap_from: int | None = None
+    gap_cause: str | None = None
+    last_seq: str | None = None
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """An id and the key it belongs to."""
+
+    gateway: str
+    id: str
+    key: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One ledger entry; see ``schemas/bridge/ledger.avsc`` for each field."""
+
+    kind: str
+    instance: str
+    at: int
+    nonce: str = ""
+    generation: int = 0
+    lanes: int = 1
+    journal: str = ""
+    position: int | None = None
+    codes: bytes = b""
+    hashes: bytes = b""
+    cursors: dict[str, str] = {}
+    learned: list[Learned] = []
+    connections: list[Connection] = []
+
+
+class EntryCodec:
+    """Entries to and from their Avro single-object encoding. schema: the ledger's, as parsed JSON."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Parse the schema once."""
+        self._prefix = SINGLE_OBJECT + fingerprint(schema)
+        self._encode = RecordCodec(schema).encode
+        # Times stay integers on both sides: what is written is what is read.
+        self._schema: Any = fastavro.parse_schema(_plain(schema))
+
+    def encode(self, entry: Entry) -> bytes:
+        """Return the value of the ledger record."""
+        return self._prefix + self._encode(entry)
+
+    def decode(self, value: bytes) -> Entry:
+        """Read one back.
+
+        Raises `BadData` where the value is none of ours: another program writes to the ledger topic, or a newer
+        version of feedbridge did.
+        """
+        if not value.startswith(self._prefix):
+            raise BadData(
+                f"an entry of unknown schema ({value[:10].hex()})",
+                where="ledger",
+                mend="run the version of feedbridge that wrote it, or a newer one",
+            )
+        try:
+            found = fastavro.schemaless_reader(io.BytesIO(value[len(self._prefix) :]), self._schema, None)
+            return msgspec.convert(found, Entry)
+        except (EOFError, ValueError, IndexError, msgspec.ValidationError) as error:
+            raise BadData(f"a damaged entry ({type(error).__name__})", where="ledger") from error
+
+
+class Keys:
+    """The keys that ids belong to, as far back as the window goes.
+
+    An id that is still seen is learned anew from time to time, so that a successor, which reads no more of the ledger
+    than the window, knows it too.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is known."""
+        self._keys: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many ids are known."""
+        return len(self._keys)
+
+    def get(self, gateway: str, known: str) -> str | None:
+        """The key of an id."""
+        found = self._keys.get((gateway, known))
+        return found[0] if found is not None else None
+
+    def learn(self, gateway: str, known: str, key: str, at: int, *, span: int) -> bool:
+        """Take in that `known` belongs to `key`. at: now (ms). span: of the window (ms).
+
+        Returns whether the ledger must say so: it is new, or was last said half a window ago.
+        """
+        place = (gateway, known)
+        found = self._keys.get(place)
+        if found is not None and found[0] == key and (at - found[1]) * 2 < span:
+            return False
+        self._keys[place] = (key, at)
+        self._keys.move_to_end(place)
+        while True:
+            oldest, (_, said) = next(iter(self._keys.items()))
+            if said >= at - span and len(self._keys) <= MAX_KEYS:
+                return True
+            del self._keys[oldest]
+
+
+@dataclass
+class Memory:
+    """What the entries of one lane add up to; fed in order with `take`."""
+
+    window: Window
+    learned: Keys = field(default_factory=Keys)
+    cursors: dict[str, str] = field(default_factory=dict)
+    connections: dict[tuple[str, str], Connection] = field(default_factory=dict)
+    #: journal → (position, instance that wrote it)
+    positions: dict[str, tuple[int, str]] = field(default_factory=dict)
+    generation: int = 0
+    lanes: int = 0
+    last: Entry | None = None
+    entries: int = 0
+
+    def take(self, entry: Entry, at: int) -> None:
+        """Add one entry. at: the broker's time of it (ms)."""
+        if entry.codes:
+            self.window.replay(entry.codes, entry.hashes, at)
+        for learned in entry.learned:
+            self.learned.learn(learned.gateway, learned.id, learned.key, at, span=self.window.span)
+        self.cursors.update(entry.cursors)
+        for connection in entry.connections:
+            self.connections[connection.gateway, connection.connection] = connection
+        if entry.position is not None:
+            self.positions[entry.journal] = (entry.position, entry.instance)
+        self.generation = max(self.generation, entry.generation)
+        self.lanes = entry.lanes
+        self.last = entry
+        self.entries += 1
+
+    def resume(self, journal: str, instance: str, *, first: int, opened_at: int) -> int:
+        """Where this process goes on in its journal.
+
+        first: the oldest position it still holds. opened_at: its end when this process opened it; a position that an
+        earlier process committed beyond that was lost with the machine and is nothing new.
+        """
+        position, writer = self.positions.get(journal, (first, instance))
+        if writer != instance:
+            position = min(position, opened_at)
+        return max(position, first)
+
+
+def _plain(schema: Any) -> Any:
+    """Return the schema without logical types."""
+    if isinstance(schema, dict):
+        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
+    if isinstance(schema, list):
+        return [_plain(value) for value in schema]
+    return schema

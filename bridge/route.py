@@ -1,0 +1,241 @@
+"""Which way a frame goes: its gateway, its type, and what the window must know of it.
+
+`Ways` reads a frame (design section 7, in this order): the gateway's control frames are none of ours; a known type is
+read by its schema; any other type becomes the generic record ``unknown``; all else is a `BadFrame`. What comes out is a
+`Sighting`: the frame, read, with its three hashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import xxhash
+
+from bridge import dedupe
+from bridge.canonical import repeats_a_name
+from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
+from bridge.errors import BadFrame
+from bridge.frame import REST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bridge.catalog import FrameType, Kind
+    from bridge.frame import Frame
+
+#: A gateway may invent types; each is told apart for dedupe, up to this many.
+UNKNOWN_TYPES: Final = 1000
+#: What all types beyond those are called, and frames whose type can't be made out.
+UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the pipeline must know of one gateway of the configuration.
+
+    control: types that the gateway's connections consume and that are never published. topics: the topics of each type,
+    with the framing (schema id or fingerprint) that goes before the Avro bytes. dead_letters: its dead-letter topic.
+    """
+
+    gateway: str
+    kind: Kind
+    control: frozenset[str]
+    topics: Mapping[str, Sequence[tuple[str, bytes]]]
+    dead_letters: str
+
+
+class Counts(msgspec.Struct):
+    """What became of the frames of one gateway and type since the last `bridge.pipeline.Pipeline.drain`."""
+
+    gateway: str
+    type: str
+    received: int = 0
+    published: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    collisions: int = 0
+
+
+class Sighting(msgspec.Struct, gc=False):
+    """A frame that was read. own: its own entity, if it names one. The rest is what `dedupe.Window.admit` takes."""
+
+    way: Way
+    meta: Any
+    data: Any
+    own: str | None
+    traits: int
+    identity: int
+    content: int
+    entity: int
+
+
+class Ways:
+    """The compiled ways of one gateway's types."""
+
+    def __init__(self, route: Route, *, seq_scope: str, max_value: int) -> None:
+        """Compile the codecs. max_value: largest record value (bytes) that the topics take."""
+        self.gateway = route.gateway
+        self.dead_letters = route.dead_letters
+        self.dead_seed = _seed(route.gateway, "dead-letters")
+        self._route = route
+        self._max_value = max_value
+        self._decode = MetaCodec(route.kind).decode
+        self._known = {
+            name: Way(route, frame_type, name, Codec(frame_type), seq_scope=seq_scope)
+            for name, frame_type in route.kind.types.items()
+        }
+        codec = UnknownCodec(route.kind.unknown)
+        self._make: Callable[[str], Way] = lambda name: Way(route, route.kind.unknown, name, codec, seq_scope=seq_scope)
+        self._unknown = {UNKNOWN: self._make(UNKNOWN)}
+
+    def all(self) -> list[Way]:
+        """The ways of all types seen so far, and of those that the schemas know."""
+        return [*self._known.values(), *self._unknown.values()]
+
+    @property
+    def lost(self) -> Way:
+        """The way of frames whose type can't be made out."""
+        return self._unknown[UNKNOWN]
+
+    def sight(self, frame: Frame) -> Sighting | None:
+        """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
+        raw = frame.raw
+        try:
+            envelope = self._decode(raw)
+        except BadFrame:
+            # Members of an acknowledgement or error are not those of a push.
+            if self.guess(raw)[0] in self._route.control:
+                return None
+            self.lost.counts.received += 1
+            raise
+        way = self._known.get(envelope.type) or self._way(envelope.type)
+        if way is None:
+            return None
+        way.counts.received += 1
+        if not way.publish:
+            return None
+        data, text = way.read(envelope, raw)
+        meta = envelope.meta
+        if len(raw) > self._max_value // 2 and (size := len(way.encode(meta, data))) > self._max_value:
+            raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
+
+        content = xxhash.xxh3_64_intdigest(text, way.seed)
+        own = way.entity(meta, data)
+        entity = xxhash.xxh3_64_intdigest((own or "").encode(), way.family)
+        traits = way.traits
+        named = way.identity(meta, data)
+        if named is not None:
+            identity = xxhash.xxh3_64_intdigest(named, way.seed)
+        else:
+            # The entity may stand in the envelope alone: equal data of two tokens are two frames.
+            identity = content ^ entity
+            if traits & dedupe.STATE:
+                traits &= ~dedupe.IDENTIFIED
+        if frame.source == REST:
+            traits |= dedupe.FROM_REST
+        return Sighting(way, meta, data, own, traits, identity, content, entity)
+
+    def _way(self, name: str) -> Way | None:
+        """The way of a type that no schema knows: the generic record, told apart by its name."""
+        if name in self._route.control:
+            return None
+        way = self._unknown.get(name)
+        if way is None:
+            if len(self._unknown) > UNKNOWN_TYPES:
+                return self.lost
+            way = self._unknown[name] = self._make(name)
+        return way
+
+    def guess(self, raw: bytes) -> tuple[str | None, str | None]:
+        """(type, entity key) of a frame that could not be read by its schema, as far as they can be made out."""
+        try:
+            whole = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None, None
+        if not isinstance(whole, dict):
+            return None, None
+        name = whole.get("type")
+        if not isinstance(name, str):
+            return None, None
+        frame_type = self._route.kind.types.get(name, self._route.kind.unknown)
+        tree = {"data": whole.get("data"), "meta": whole.get("meta") if self._route.kind.nested else whole}
+        for path in (*frame_type.key, *frame_type.entity):
+            value: Any = tree
+            for step in path:
+                value = value.get(step) if isinstance(value, dict) else None
+            if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
+                return name, str(value)
+        return name, None
+
+
+class Way:
+    """One type of one gateway: its compiled codec, its topics, its place in the window."""
+
+    def __init__(
+        self, route: Route, frame_type: FrameType, name: str, codec: Codec | UnknownCodec, *, seq_scope: str
+    ) -> None:
+        """name: the type as the gateway sends it."""
+        self.type = name.encode(errors="replace")
+        self.publish = frame_type.publish
+        self.topics = tuple(route.topics.get(frame_type.type, ()))
+        self.counts = Counts(route.gateway, frame_type.type)
+        self.seed = _seed(route.gateway, name)
+        self.family = _seed(route.gateway, "family", frame_type.family)
+        self.traits = _traits(frame_type, known=isinstance(codec, Codec))
+        self._decode = _decoder(codec)
+        self.encode: Callable[[Any, Any], bytes] = codec.encode
+        self.key: Callable[[Any, Any], str | None] = codec.key
+        self.entity: Callable[[Any, Any], str | None] = codec.entity
+        self.event_time: Callable[[Any, Any], int | None] = codec.event_time
+        self.learns = bool(frame_type.learn)
+        self.learn: Callable[[Any, Any], list[tuple[str, str]]] = codec.learn
+        only_seq = all(path == ("meta", "seq") for paths in frame_type.identity for path in paths)
+        self.identity: Callable[[Any, Any], bytes | None] = (
+            (lambda _meta, _data: None) if seq_scope == "connection" and only_seq else codec.identity
+        )
+
+    def read(self, envelope: Any, raw: bytes) -> tuple[Any, bytes]:
+        """The payload as a Struct, and its canonical text. Raises `BadFrame`."""
+        try:
+            data = self._decode(envelope, raw)
+        except BadFrame:
+            # Of two members of one name the last was read; which of them is to blame nobody can say.
+            if repeats_a_name(raw, -1):
+                raise _duplicate_key() from None
+            raise
+        text = canonical(envelope.data)
+        if has_duplicate_keys(raw, text, envelope):
+            raise _duplicate_key()
+        return data, text
+
+
+def _decoder(codec: Codec | UnknownCodec) -> Callable[[Any, bytes], Any]:
+    """How (envelope, raw frame) become the payload's Struct."""
+    if isinstance(codec, UnknownCodec):
+        return codec.decode
+    decode = codec.decode_data
+    return lambda envelope, _raw: decode(envelope.data)
+
+
+def _duplicate_key() -> BadFrame:
+    return BadFrame("duplicate_key", "an object has two members of the same name")
+
+
+def _traits(frame_type: FrameType, *, known: bool) -> int:
+    traits = dedupe.IDENTIFIED
+    if frame_type.content:
+        traits |= dedupe.CONTENT
+    if frame_type.kind == "state":
+        return traits | dedupe.STATE
+    # REST rows carry no sequence number; where one is the only identity, content tells what REST repeats.
+    by_seq = [paths for paths in frame_type.identity if paths == (("meta", "seq"),)]
+    if known and frame_type.content and by_seq:
+        traits |= dedupe.MATCHED
+    return traits
+
+
+def _seed(*names: str) -> int:
+    """A seed per gateway and type, so that equal ids of different ones never meet."""
+    return xxhash.xxh3_64_intdigest("\0".join(names).encode(errors="replace"))

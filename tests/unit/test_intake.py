@@ -1,0 +1,118 @@
+"""The intake batches what arrives in one turn of the loop and asks the gateways to wait when the journal can't take it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridge.frame import EVENT, STREAM, Frame
+from bridge.intake import Intake
+from bridge.journal import Journal
+
+ALL = {"max_frames": 10_000, "max_bytes": 1 << 30}
+
+
+def full(intake: Intake) -> bool:
+    """A function, because a property is taken for unchanged by the type checker."""
+    return intake.full
+
+
+def trouble(intake: Intake) -> str | None:
+    """The same."""
+    return intake.trouble
+
+
+def frame(number: int, size: int = 1) -> Frame:
+    """A frame that can be told apart."""
+    return Frame("cs2", "list", 1000 + number, STREAM, b"%d" % number * size)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """A small journal."""
+    return Journal.open(tmp_path, max_bytes=64 << 10)
+
+
+async def test_frames_of_one_turn_become_one_block(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One append for a burst, in order."""
+    blocks: list[int] = []
+    append = journal.append
+
+    def counted(frames: list[Frame]) -> int:
+        blocks.append(len(frames))
+        return append(frames)
+
+    monkeypatch.setattr(journal, "append", counted)
+    intake = Intake(journal, now=lambda: 5)
+    for number in range(7):
+        intake.put(frame(number))
+    assert journal.end == 0
+    await asyncio.sleep(0)
+    assert blocks == [7]
+    assert journal.read(0, **ALL)[1] == [frame(number) for number in range(7)]
+    journal.close()
+
+
+async def test_events_and_learned_ids_stand_in_order_with_the_frames(journal: Journal) -> None:
+    """They are journaled like frames; ids that are known already are not written again."""
+    intake = Intake(journal, now=lambda: 77)
+    intake.put(frame(1))
+    intake.event("cs2", "list", "down", cause="silence", since=5)
+    intake.learn("cs2", {"m1": "match", "m2": "match"})
+    intake.learn("cs2", {"m1": "match"})
+    intake.put(frame(2))
+    await asyncio.sleep(0)
+    found = journal.read(0, **ALL)[1]
+    assert [each.source for each in found] == [STREAM, EVENT, EVENT, STREAM]
+    assert msgspec.json.decode(found[1].raw) == {"event": "down", "cause": "silence", "since": 5}
+    assert (found[1].gateway, found[1].connection, found[1].received) == ("cs2", "list", 77)
+    assert msgspec.json.decode(found[2].raw) == {"event": "learn", "pairs": {"m1": "match", "m2": "match"}}
+    assert intake.known("cs2", "m2") == "match"
+    assert intake.known("cs2", "m3") is None
+    journal.close()
+
+
+async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journal: Journal) -> None:
+    """`room` returns when there is room again, for every one that waits."""
+    intake = Intake(journal, now=lambda: 0)
+    number = 0
+    while not intake.full:
+        intake.put(frame(number, 1000))
+        number += 1
+        await asyncio.sleep(0)
+    waiting = [asyncio.create_task(intake.room()) for _ in range(3)]
+    await asyncio.sleep(0.25)
+    assert not any(task.done() for task in waiting)
+    journal.trim(journal.end)
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert full(intake) is False
+    await asyncio.wait_for(intake.room(), 5)
+    journal.close()
+
+
+async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be appended stays pending, the gateways wait, and it is appended once, in order."""
+    intake = Intake(journal, now=lambda: 0)
+    append = journal.append
+
+    def refuse(_frames: list[Frame]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal, "append", refuse)
+    intake.put(frame(1))
+    await asyncio.sleep(0)
+    assert intake.full
+    assert intake.trouble == "No space left on device"
+    intake.put(frame(2))
+    waiting = asyncio.create_task(intake.room())
+    await asyncio.sleep(0.15)
+    assert not waiting.done()
+    monkeypatch.setattr(journal, "append", append)
+    await asyncio.wait_for(waiting, 5)
+    assert trouble(intake) is None
+    assert journal.read(0, **ALL)[1] == [frame(1), frame(2)]
+    journal.close()

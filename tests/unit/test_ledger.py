@@ -1,0 +1,112 @@
+"""Ledger entries survive their encoding, and add up to what a successor must know."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import fastavro
+import pytest
+
+from bridge.catalog import Catalog
+from bridge.dedupe import CONTENT, IDENTIFIED, TRIPLE, Window
+from bridge.errors import BadData
+from bridge.ledger import ENTRY, FIRST, HEARTBEAT, Connection, Entry, EntryCodec, Keys, Learned, Memory
+
+CODEC = EntryCodec(Catalog.load().own("ledger"))
+
+FULL = Entry(
+    kind=ENTRY,
+    instance="a",
+    at=1_700_000_000_123,
+    generation=2,
+    lanes=4,
+    journal="j",
+    position=17,
+    codes=bytes([0x30, 0x32]),
+    hashes=TRIPLE.pack(1, 2, 3) + TRIPLE.pack(2**64 - 1, 5, 6),
+    cursors={"cs2/settlements": "481234"},
+    learned=[Learned("cs2", "ofr_1", "match")],
+    connections=[Connection("cs2", "list", up=True, last_frame=5, position=17, last_seq="9")],
+)
+
+
+def memory() -> Memory:
+    """An empty one."""
+    return Memory(Window(span=1000, max_identities=100))
+
+
+@pytest.mark.parametrize("entry", [FULL, Entry(kind=FIRST, instance="a", at=1, nonce="n")])
+def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
+    """Every field, also the empty ones."""
+    assert CODEC.decode(CODEC.encode(entry)) == entry
+
+
+def test_an_entry_can_be_read_by_anybody_with_the_schema() -> None:
+    """Plain Avro behind ten bytes of single-object framing; times are timestamps."""
+    schema = json.loads(json.dumps(Catalog.load().own("ledger")))
+    found = fastavro.schemaless_reader(io.BytesIO(CODEC.encode(FULL)[10:]), schema, None)
+    assert isinstance(found, dict)
+    assert found["instance"] == "a"
+    assert found["at"].isoformat() == "2023-11-14T22:13:20.123000+00:00"
+
+
+@pytest.mark.parametrize("value", [b"", b"rubbish", CODEC.encode(FULL)[:12], b"\xc3\x01" + bytes(20)])
+def test_what_is_no_entry_is_refused(value: bytes) -> None:
+    """A lane must never go on from a ledger it could not read."""
+    with pytest.raises(BadData):
+        CODEC.decode(value)
+
+
+def test_entries_add_up() -> None:
+    """Window, ids, cursors, connections, positions: the last word on each."""
+    adding = memory()
+    adding.take(FULL, 10)
+    adding.take(Entry(kind=HEARTBEAT, instance="a", at=1, journal="j", position=20, lanes=4, generation=1), 20)
+    assert len(adding.window) == 2
+    assert adding.window.admit(IDENTIFIED | CONTENT, 1, 2, 0, 21) & 7 == 4
+    assert adding.learned.get("cs2", "ofr_1") == "match"
+    assert adding.cursors == {"cs2/settlements": "481234"}
+    assert adding.connections["cs2", "list"].up
+    assert (adding.generation, adding.lanes, adding.entries) == (2, 4, 2)
+    assert adding.last is not None
+    assert adding.last.kind == HEARTBEAT
+
+
+def test_ids_are_said_again_before_a_successor_would_miss_them() -> None:
+    """Once per half window while they are seen; forgotten a window after the last time."""
+    keys = Keys()
+    said = [at for at in range(0, 1000, 50) if keys.learn("cs2", "o1", "m1", at, span=400)]
+    assert said == [0, 200, 400, 600, 800]
+    assert keys.learn("cs2", "o1", "m2", 810, span=400)
+    assert keys.get("cs2", "o1") == "m2"
+    keys.learn("cs2", "o2", "m2", 1300, span=400)
+    assert keys.get("cs2", "o1") is None
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("position", "writer", "first", "opened_at", "expected"),
+    [
+        pytest.param(None, "me", 5, 50, 5, id="nothing known: all that the journal holds"),
+        pytest.param(20, "before", 5, 50, 20, id="an earlier process of this journal committed so far"),
+        pytest.param(20, "before", 30, 50, 30, id="older frames are gone already"),
+        pytest.param(60, "before", 5, 50, 50, id="the machine lost what was committed: new frames are still new"),
+        pytest.param(60, "me", 5, 50, 60, id="this process committed them itself"),
+    ],
+)
+def test_a_journal_goes_on_where_the_ledger_says(
+    position: int | None, writer: str, first: int, opened_at: int, expected: int
+) -> None:
+    """Neither skips a frame nor takes one twice."""
+    adding = memory()
+    if position is not None:
+        adding.take(Entry(kind=ENTRY, instance=writer, at=1, journal="j", position=position), 1)
+    adding.take(Entry(kind=FIRST, instance="me", at=1, journal="j"), 2)
+    assert adding.resume("j", "me", first=first, opened_at=opened_at) == expected
+
+
+def test_the_shipped_schema_is_what_the_code_writes() -> None:
+    """A field that one of the two lacks would be lost."""
+    names = [field["name"] for field in Catalog.load().own("ledger")["fields"]]
+    assert sorted(names) == sorted(Entry.__struct_fields__)
