@@ -1,0 +1,486 @@
+"""Kafka clients: what librdkafka is told, and what its errors mean.
+
+The properties of `config.kafka` are librdkafka's own and pass through as they are. Three kinds of keys are added here:
+what the promises rest on (`bridge.properties` refuses them in the file, and here they win), what a bridge of small, frequent transactions
+needs (may be set by hand), and what every client gets (name, log, memory of errors).
+
+librdkafka reports most failures to connect from its own threads, and the call that was made ends in a bare time-out.
+`Reports` keeps what those threads said, so that an error can name the cause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from bridge.errors import BadData, BridgeError, ConfigError, Fenced, Refused, Unreachable
+from bridge.properties import TRANSACTION_TIMEOUT_MS
+from bridge.settings import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
+
+    from confluent_kafka import Message
+    from confluent_kafka.admin import ClusterMetadata
+
+_T = TypeVar("_T")
+
+#: Bytes of the largest batch of records that our topics take (``max.message.bytes``), where the broker lets us.
+TOPIC_BYTES: Final = 16 * 1024 * 1024
+#: Bytes of the largest record that the producer takes: below `TOPIC_BYTES`, so that what the client lets pass the
+#: broker takes too, with key, headers and framing. A refusal by the broker would cost the whole transaction.
+MESSAGE_BYTES: Final = TOPIC_BYTES - 64 * 1024
+#: A reader assigns its partitions itself and commits nothing. librdkafka still looks for the group's coordinator;
+#: that a key may not see the group is no error for us.
+HARMLESS_TO_READERS: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
+
+
+class Settings(Protocol):
+    """What is needed of `bridge.config.Config`."""
+
+    @property
+    def name(self) -> str:
+        """The installation's name."""
+
+    @property
+    def kafka(self) -> Mapping[str, Any]:
+        """librdkafka properties; secrets as `Secret`."""
+
+
+def producer_config(config: Settings, *, transactional_id: str) -> dict[str, Any]:
+    """Properties of a lane's transactional producer.
+
+    A record that the client still retries must not outlive its transaction: ``message.timeout.ms`` follows
+    ``transaction.timeout.ms`` where only that is set.
+    """
+    given = _given(config, but=_CONSUMERS)
+    timeout = int(given.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))
+    return {
+        **_base(config, role="producer"),
+        "message.max.bytes": MESSAGE_BYTES,
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        # A bridge that was cut off for a while should not wait much longer once the broker is back.
+        "reconnect.backoff.max.ms": 2_000,
+        "message.timeout.ms": timeout * 3 // 4,
+        **given,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": timeout,
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "allow.auto.create.topics": False,
+    }
+
+
+def consumer_config(config: Settings, *, role: str = "reader") -> dict[str, Any]:
+    """Properties of a consumer that sees committed records only and assigns its partitions itself.
+
+    It never commits. ``group.id`` is only there because the client insists on one.
+    """
+    return {
+        **_base(config, role=role),
+        "group.id": f"feedbridge.{config.name}.{role}",
+        # At the end of a partition a fetch waits this long; the default of half a second is what a take-over would cost.
+        "fetch.wait.max.ms": 25,
+        "fetch.error.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 2_000,
+        # What is read ahead is memory; the default is 64 MiB.
+        "queued.max.messages.kbytes": 16_384,
+        **_given(config, but=_PRODUCERS),
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "allow.auto.create.topics": False,
+    }
+
+
+def producer(config: Settings, *, transactional_id: str, reports: Reports | None = None) -> Producer:
+    """Make a transactional producer; nothing is sent yet. Raises ConfigError for properties that librdkafka refuses.
+
+    reports: also keeps the first record of a transaction that was refused: a commit only says that one was.
+    """
+    properties = producer_config(config, transactional_id=transactional_id)
+    if reports is not None:
+        properties |= {"on_delivery": reports.delivered, "delivery.report.only.error": True}
+    return _make(Producer, config, properties, reports)
+
+
+def consumer(config: Settings, *, role: str = "reader", reports: Reports | None = None) -> Consumer:
+    """Make a reader, see `consumer_config`. Raises ConfigError for properties that librdkafka refuses."""
+    return _make(Consumer, config, consumer_config(config, role=role), reports)
+
+
+class Reports:
+    """What a client's own threads have reported: the cause behind a bare time-out. Give it as ``error_cb``."""
+
+    def __init__(self) -> None:
+        """Nothing reported so far."""
+        self._telling: KafkaError | None = None
+        self._refused: tuple[KafkaError, str | None] | None = None
+
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        """A delivery report (librdkafka's ``on_delivery``): keep the first failure that is not just an abort's purge."""
+        if error is not None and self._refused is None and error.code() not in _PURGED:
+            self._refused = error, message.topic()
+
+    def refused(self) -> tuple[KafkaError, str | None] | None:
+        """The first record that was not delivered since the last call, and its topic; forgotten then."""
+        refused, self._refused = self._refused, None
+        return refused
+
+    def __call__(self, error: KafkaError) -> None:
+        """Keep the most telling error: a refused password says more than the closed connection that follows."""
+        if self._telling is None or _weight(error) >= _weight(self._telling):
+            self._telling = error
+
+    @property
+    def telling(self) -> KafkaError | None:
+        """The most telling error since `forget`."""
+        return self._telling
+
+    @property
+    def final(self) -> bool:
+        """Whether trying again soon is no use: the other side refuses us, or is not who it should be."""
+        return self._telling is not None and _weight(self._telling) >= _FINAL
+
+    def forget(self) -> None:
+        """A call succeeded: what was reported before explains no later failure."""
+        self._telling = None
+
+    def classify(self, error: KafkaError | KafkaException, *, name: str | None = None) -> BridgeError:
+        """`classify`, with the reported cause in place of a bare time-out."""
+        cause = _error(error)
+        if cause.code() in _BARE and self._telling is not None and _weight(self._telling) > 0:
+            cause = self._telling
+        return classify(cause, name=name)
+
+
+class Admin:
+    """An admin client whose every failure is a `BridgeError` that names its cause.
+
+    timeout: seconds for each request.
+    """
+
+    def __init__(self, config: Settings, *, timeout: float = 15.0) -> None:
+        """Make the client; nothing is sent yet. Raises ConfigError for properties that librdkafka refuses."""
+        self.timeout = timeout
+        self._reports = Reports()
+        properties = {
+            **_base(config, role="admin"),
+            "reconnect.backoff.max.ms": 2_000,
+            **_given(config, but=f"{_PRODUCERS}|{_CONSUMERS}"),
+        }
+        self._ca = properties.get("ssl.ca.location")
+        self.client: AdminClient = _make(AdminClient, config, properties, self._reports)
+
+    def metadata(self) -> ClusterMetadata:
+        """Brokers and all visible topics. Raises Unreachable or Refused.
+
+        Credentials or certificates that are refused end it at once: librdkafka itself would try on to the time-out.
+        """
+        until = time.monotonic() + self.timeout
+        while True:
+            try:
+                return self.call(lambda: self.client.list_topics(timeout=min(_SLICE, self.timeout)))
+            except BridgeError as error:
+                if not isinstance(error, Unreachable) or self._reports.final or time.monotonic() >= until:
+                    raise
+
+    def result(self, future: Future[_T], *, name: str | None = None) -> _T:
+        """Wait for one answer of a request. name: the topic or other resource to blame in the error's text."""
+        return self.call(lambda: future.result(timeout=self.timeout + 5), name=name)
+
+    def call(self, request: Callable[[], _T], *, name: str | None = None) -> _T:
+        """Run a request and turn its failure into the error that says why."""
+        try:
+            answer = request()
+        except KafkaException as error:
+            raise self._explain(_error(error), name) from error
+        except TimeoutError as error:
+            raise self._explain(KafkaError(KafkaError._TIMED_OUT), name) from error  # noqa: SLF001
+        self._reports.forget()
+        return answer
+
+    def _explain(self, error: KafkaError, name: str | None) -> BridgeError:
+        hear(self.client)
+        verdict = self._reports.classify(error, name=name)
+        if isinstance(verdict, Unreachable) and "verify failed" in verdict.what:
+            return untrusted(verdict.what, ca=self._ca) or verdict
+        return verdict
+
+
+def hear(client: AdminClient | Consumer | Producer, *, wait: float = 0.0) -> None:
+    """Let the client's threads say what they have to say, to its `Reports`. wait: seconds. Not for an assigned consumer.
+
+    After a fatal error `poll` raises it, beside all reports; whoever made the failed call knows it already.
+    """
+    with contextlib.suppress(KafkaException):
+        client.poll(wait)
+
+
+def classify(error: KafkaError | KafkaException, *, name: str | None = None) -> BridgeError:
+    """Which of our errors a Kafka error is, with one line for a person. Callers raise it.
+
+    name: topic, transactional id or other resource that was asked for.
+    """
+    cause = _error(error)
+    code, text = cause.code(), _clean(cause.str())
+    named = f" {name!r}" if name else ""
+    if code in _FENCED:
+        return Fenced(f"a newer producer of the transactional id{named} exists", where="kafka")
+    if code in _AUTHENTICATION:
+        return Refused(text, where="kafka", mend="check security.protocol and the sasl.* properties under kafka")
+    if code == KafkaError._SSL or "SSL alert" in text:  # noqa: SLF001
+        return _tls(text)
+    if code in _AUTHORIZATION:
+        kind, right = _AUTHORIZATION[code]
+        return Refused(f"not authorized for {kind}{named}: {text}", where="kafka", mend=f"grant the user {right}")
+    if code in _MISSING_TOPIC:
+        return ConfigError(f"topic{named} does not exist", where="kafka", mend="run `feedbridge topics apply`")
+    if code in _CONFIG:
+        return ConfigError(f"{name}: {text}" if name else text, where="kafka")
+    if code in _TOO_LARGE:
+        return BadData(f"{name}: {text}" if name else text, where="kafka")
+    if code in _UNREACHABLE or cause.retriable():
+        return Unreachable(text, where="kafka", mend=_connect_hint(text))
+    return BridgeError(f"{name}: {text}" if name else text, where="kafka")
+
+
+def _codes(*names: str) -> frozenset[int]:
+    return frozenset(getattr(KafkaError, name) for name in names)
+
+
+_FENCED: Final = _codes("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH")
+_AUTHENTICATION: Final = _codes(
+    "_AUTHENTICATION",
+    "SASL_AUTHENTICATION_FAILED",
+    "UNSUPPORTED_SASL_MECHANISM",
+    "ILLEGAL_SASL_STATE",
+    "DELEGATION_TOKEN_EXPIRED",
+)
+_AUTHORIZATION: Final[Mapping[int, tuple[str, str]]] = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: ("topic", "Read, Write, Describe and Create on it"),
+    KafkaError.GROUP_AUTHORIZATION_FAILED: ("consumer group", "Read on it"),
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: ("the cluster", "Create, or make the topics beforehand"),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ("transactional id", "Write and Describe on it"),
+}
+_MISSING_TOPIC: Final = _codes("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
+_CONFIG: Final = _codes(
+    "_INVALID_ARG",
+    "_CONFLICT",
+    "_UNSUPPORTED_FEATURE",
+    "UNSUPPORTED_VERSION",
+    "INVALID_CONFIG",
+    "INVALID_PARTITIONS",
+    "INVALID_REPLICATION_FACTOR",
+    "INVALID_TRANSACTION_TIMEOUT",
+    "POLICY_VIOLATION",
+    "TOPIC_EXCEPTION",
+    "SECURITY_DISABLED",
+)
+_PURGED: Final = _codes("_PURGE_QUEUE", "_PURGE_INFLIGHT")
+_TOO_LARGE: Final = _codes("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")
+#: Errors that only say that no answer came, not why.
+_BARE: Final = _codes("_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT_QUEUE", "_MSG_TIMED_OUT")
+_UNREACHABLE: Final = _BARE | _codes(
+    "_RESOLVE",
+    "_RETRY",
+    "_WAIT_COORD",
+    "_ISR_INSUFF",
+    "REQUEST_TIMED_OUT",
+    "NETWORK_EXCEPTION",
+    "BROKER_NOT_AVAILABLE",
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+    "COORDINATOR_NOT_AVAILABLE",
+    "COORDINATOR_LOAD_IN_PROGRESS",
+    "NOT_COORDINATOR",
+    "NOT_CONTROLLER",
+    "NOT_ENOUGH_REPLICAS",
+    "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+    "KAFKA_STORAGE_ERROR",
+    "THROTTLING_QUOTA_EXCEEDED",
+)
+
+#: Seconds of one try to get the metadata.
+_SLICE: Final = 1.0
+#: From this weight on a report is `Reports.final`.
+_FINAL: Final = 3
+#: How telling a report is; later reports replace those of the same weight.
+_WEIGHTS: Final[Mapping[int, int]] = {
+    **dict.fromkeys(_AUTHENTICATION, 4),
+    KafkaError._SSL: 3,  # noqa: SLF001
+    KafkaError._RESOLVE: 2,  # noqa: SLF001
+    KafkaError._TRANSPORT: 1,  # noqa: SLF001
+}
+
+#: A client warns of each property that is another kind of client's, and so would the log of each of ours.
+_PRODUCERS: Final = (
+    r"linger\.ms|compression\.|batch\.|queue\.buffering\.|message\.(timeout|send)|delivery\.|retries$|transaction\."
+    r"|sticky\.|request\.timeout\.ms$|enable\.gapless"
+)
+_CONSUMERS: Final = r"fetch\.|queued\.|session\.|heartbeat\.|max\.(poll|partition)\.|check\.crcs|coordinator\."
+
+
+class Repeats(logging.Filter):
+    """Lets a line of librdkafka's log pass once in `EVERY` seconds: while a broker is away it says so 20 times a second.
+
+    It goes by the lines' own time, and forgets lines that have not come for as long.
+    """
+
+    EVERY: Final = 60.0
+
+    def __init__(self) -> None:
+        """Nothing seen so far."""
+        super().__init__()
+        self._passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line passes; its counters and thread names do not make it another one."""
+        text = _HANDLE.sub("", _clean(record.getMessage()))
+        last = self._passed.get(text)
+        if last is not None and record.created - last < self.EVERY:
+            return False
+        self._passed = {line: at for line, at in self._passed.items() if record.created - at < self.EVERY}
+        self._passed[text] = record.created
+        return True
+
+
+_LOG: Final = logging.getLogger("bridge.kafka")
+_LOG.addFilter(Repeats())
+
+
+def _base(config: Settings, *, role: str) -> dict[str, Any]:
+    return {
+        "client.id": f"feedbridge-{config.name}-{role}",
+        "socket.keepalive.enable": True,
+        "socket.connection.setup.timeout.ms": 10_000,
+        "statistics.interval.ms": 0,
+        # Brokers close connections that idle; a line for each would hide the disconnects that matter.
+        "log.connection.close": False,
+    }
+
+
+def _given(config: Settings, *, but: str) -> dict[str, Any]:
+    """The user's properties as librdkafka takes them, but for those of another kind of client."""
+    given = {key: value for key, value in config.kafka.items() if not re.match(but, key)}
+    plain = {key: value.reveal() if isinstance(value, Secret) else value for key, value in given.items()}
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in plain.items()}
+
+
+def _make(client: Callable[..., _T], config: Settings, properties: dict[str, Any], reports: Reports | None) -> _T:
+    try:
+        return client({**properties, "error_cb": reports or Reports()}, logger=_LOG)
+    except (KafkaException, ValueError, TypeError) as error:
+        cause = error.args[0] if error.args else error
+        text = cause.str() if isinstance(cause, KafkaError) else str(cause)
+        # From None: librdkafka quotes values it can't use, and a value may be a secret.
+        raise ConfigError(
+            _masked(_clean(text), config.kafka.values()),
+            where="kafka",
+            mend="the properties are librdkafka's, see its CONFIGURATION.md",
+        ) from None
+
+
+def _masked(text: str, values: Iterable[Any]) -> str:
+    for value in values:
+        if isinstance(value, Secret) and value.reveal():
+            text = text.replace(value.reveal(), "***")
+    return text
+
+
+def _error(error: KafkaError | KafkaException) -> KafkaError:
+    if isinstance(error, KafkaError):
+        return error
+    cause = error.args[0] if error.args else None
+    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError.UNKNOWN, str(error))
+
+
+def _weight(error: KafkaError) -> int:
+    if "SSL alert" in error.str():
+        return _WEIGHTS[KafkaError._SSL]  # noqa: SLF001
+    return _WEIGHTS.get(error.code(), 0)
+
+
+_HANDLE: Final = re.compile(r"\[[^]]*#(?:producer|consumer)-\d+] |\[thrd:[^]]*]:? ")
+_NOISE: Final = re.compile(
+    r" \(after \d+ms in state [A-Z_]+(?:, \d+ identical error\(s\) suppressed)?\)|/bootstrap(?=:)"
+)
+
+
+def _clean(text: str) -> str:
+    """librdkafka's text in one line, without its bookkeeping."""
+    return " ".join(_NOISE.sub("", text).split())
+
+
+def _tls(text: str) -> BridgeError:
+    """TLS failed: the broker does not take our certificate (Refused), or we don't take the broker's (Unreachable)."""
+    if "SSL alert" in text:
+        return Refused(
+            f"the broker refused our TLS certificate: {text}",
+            where="kafka",
+            mend="check ssl.certificate.location and ssl.key.location under kafka",
+        )
+    if "verify failed" in text:
+        return Unreachable(
+            f"the broker's certificate is not trusted (unknown CA, expired, or made for another host): {text}",
+            where="kafka",
+            mend="check kafka: ssl.ca.location, and the certificate's names and dates",
+        )
+    return Unreachable(f"TLS failed: {text}", where="kafka", mend="check kafka: security.protocol against the port")
+
+
+def untrusted(text: str, *, ca: str | None, timeout: float = 5.0) -> Unreachable | None:
+    """Why a broker's certificate is not trusted: librdkafka has one text for an unknown CA, a wrong name and a wrong date.
+
+    text: librdkafka's own, which names host and port. ca: PEM file to verify with; None: the system's. Makes one TLS
+    connection. None where it finds no fault.
+    """
+    broker = re.search(r"(?:ssl|sasl_ssl)://(\[[^]]+]|[^:/]+):(\d+)", text)
+    if broker is None:
+        return None
+    host, port = broker[1].strip("[]"), int(broker[2])
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        with (
+            socket.create_connection((host, port), timeout=timeout) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return None
+    except ssl.SSLCertVerificationError as error:
+        reason = error.verify_message.rstrip(".")
+    except OSError:
+        return None
+    if "expired" in reason or "not yet valid" in reason:
+        return Unreachable(f"the certificate of {host}:{port} is out of date: {reason}", where="kafka", mend="renew it")
+    if "mismatch" in reason or "not valid for" in reason:
+        return Unreachable(
+            f"the certificate of {host}:{port} is for another host: {reason}",
+            where="kafka",
+            mend="use a name that the certificate holds in kafka: bootstrap.servers and in the broker's listeners",
+        )
+    return Unreachable(
+        f"the certificate of {host}:{port} comes from an unknown CA: {reason}",
+        where="kafka",
+        mend="set kafka: ssl.ca.location to the file with its CA",
+    )
+
+
+def _connect_hint(text: str) -> str:
+    if "resolve" in text.lower():
+        return "check the host names in kafka: bootstrap.servers"
+    if "security.protocol" in text or "ApiVersion" in text:
+        return "check kafka: security.protocol against the port"
+    return "check kafka: bootstrap.servers and that the broker runs"
