@@ -1,0 +1,272 @@
+"""Logs: one pipeline for the bridge's own events and for what libraries log.
+
+A person at a terminal gets coloured lines, a machine gets JSON, one object a line, on standard error. An event is a
+short constant with fields. Whatever passes is redacted twice: field by field before it is rendered, tracebacks
+included, and once more as the finished line (see `bridge.ops.redaction`).
+
+Libraries that log what they send (websockets and aiohttp print the request line, key and all, at debug level) are held
+to warnings whatever level is configured. Events that repeat are held back and counted, so that a gateway which is
+down for a night does not fill a disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
+
+import structlog
+
+from bridge.ops.redaction import redactor
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: Libraries whose debug and info lines may hold request lines, headers or whole messages.
+CAPPED: Final = (
+    "aiohttp",
+    "asyncio",
+    "authlib",
+    "concurrent",
+    "confluent_kafka",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "picows",
+    "urllib3",
+    "websockets",
+)
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class LogSettings(Protocol):
+    """What of the configuration matters here (`log:` of design 6.2)."""
+
+    @property
+    def level(self) -> str:
+        """``debug``, ``info``, ``warning`` or ``error``."""
+
+    @property
+    def format(self) -> str:
+        """``auto``, ``console`` or ``json``."""
+
+
+def configure(
+    settings: LogSettings, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Send all logs of this process through the pipeline; may be called again, the last call counts.
+
+    stream: standard error where None. clock: seconds, monotonic; what the limit on repetitions goes by.
+    """
+    stream = stream or sys.stderr
+    level = _LEVELS[settings.level]
+    console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
+    handler = _Handler(stream, clock=clock)
+    handler.setFormatter(_formatter(console=console, colors=stream.isatty()))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        if isinstance(old, _Handler):
+            old.close()
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in CAPPED:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.captureWarnings(True)  # noqa: FBT003 - the standard library's signature
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+    structlog.configure(
+        processors=[*_facts(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """One event that keeps coming: since when, how often let through, how often held back, the last one held back."""
+
+    since: float
+    passed: int = 0
+    held: int = 0
+    last: logging.LogRecord | None = None
+
+
+class Repeats:
+    """Lets an event through `burst` times in `seconds`, holds back and counts the rest.
+
+    Pure: fed with records and the time. What was held back is told by the first record after the time is up: the
+    next of its kind, or `ended`, whichever comes first. At most `limit` kinds are remembered, the oldest go first.
+    """
+
+    def __init__(self, *, burst: int = 5, seconds: float = 10.0, limit: int = 1000) -> None:
+        """See the class."""
+        self._burst = burst
+        self._seconds = seconds
+        self._limit = limit
+        self._runs: dict[tuple[object, ...], _Run] = {}
+
+    def admit(self, record: logging.LogRecord, now: float) -> bool:
+        """Return whether the record is to be written. Debug lines and what is worse than an error always are."""
+        if not logging.DEBUG < record.levelno < logging.CRITICAL:
+            return True
+        kind = _kind(record)
+        run = self._runs.get(kind)
+        if run is None:
+            if len(self._runs) >= self._limit:
+                del self._runs[next(iter(self._runs))]
+            run = self._runs[kind] = _Run(now)
+        if run.passed < self._burst:
+            run.passed += 1
+            return True
+        run.held += 1
+        run.last = record
+        return False
+
+    def ended(self, now: float) -> list[logging.LogRecord]:
+        """Return the last record of each kind whose time is up and that was held back, with its count as `repeated`."""
+        over = [kind for kind, run in self._runs.items() if now - run.since >= self._seconds]
+        told = []
+        for kind in over:
+            run = self._runs.pop(kind)
+            if run.last is not None:
+                run.last.repeated = run.held
+                told.append(run.last)
+        return told
+
+
+#: Fields that make two events different ones; others (counts, texts, ids of frames) do not.
+_TELLING: Final = (
+    "event", "gateway", "connection", "cause", "channel", "file", "lane", "reason", "role", "state", "subject", "topic",
+)  # fmt: skip
+
+
+def _kind(record: logging.LogRecord) -> tuple[object, ...]:
+    """Return what makes two records the same event: not the time, not the numbers in it."""
+    if isinstance(record.msg, dict):
+        return (record.levelno, record.name, *(str(record.msg.get(name)) for name in _TELLING))
+    return (record.levelno, record.name, str(record.msg))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines; holds libraries to warnings and repetitions back."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float]) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._repeats = Repeats()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Also here and not only by the loggers' levels: a library may set its own.
+        if record.levelno < logging.WARNING and record.name.partition(".")[0] in CAPPED:
+            return
+        now = self._clock()
+        for held in self._repeats.ended(now):
+            super().emit(held)
+        if self._repeats.admit(record, now):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        # The default prints the arguments and a traceback, both unredacted.
+        kind = sys.exc_info()[0]
+        with_name = kind.__name__ if kind else "unknown error"
+        try:
+            self.stream.write(f"feedbridge: a log line of {record.name} could not be written: {with_name}\n")
+        except (OSError, ValueError):  # the stream itself is gone: nobody is left to tell
+            return
+
+    def close(self) -> None:
+        try:
+            for held in self._repeats.ended(float("inf")):
+                super().emit(held)
+        finally:
+            super().close()
+
+
+def _formatter(*, console: bool, colors: bool) -> structlog.stdlib.ProcessorFormatter:
+    renderer: Processor = (
+        # Plain tracebacks: the default, rich's, prints local variables, and with them keys.
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_facts(),
+        processors=[
+            _repeated,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            _redacted,
+            renderer,
+            _redacted_line,
+        ],
+    )
+
+
+def _facts() -> list[Processor]:
+    """Return what each event is given, ours and the libraries'."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _repeated(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    count = getattr(event["_record"], "repeated", None)
+    if count is not None:
+        event["repeated"] = count
+    return event
+
+
+#: Text of a gateway must not start a line of its own or steer the terminal.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_IN_BLOCK: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_BLOCKS: Final = frozenset({"exception", "stack"})
+
+
+def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Mask secrets and escape control characters in every field."""
+    clean: EventDict = {}
+    for name, value in event.items():
+        shown = redactor.value(value, field=name)
+        if isinstance(shown, str):
+            shown = (_CONTROL_IN_BLOCK if name in _BLOCKS else _CONTROL).sub(_escaped, shown)
+        clean[redactor.text(name)] = shown
+    return clean
+
+
+def _redacted_line(_: WrappedLogger, __: str, line: EventDict | str) -> str:
+    """Mask known secrets in the finished line: what rendering has joined or spelled anew."""
+    return redactor.known(str(line))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what nobody caught: the interpreter would print it without redaction."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    structlog.get_logger("bridge").critical("uncaught_error", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(facts: threading.ExceptHookArgs) -> None:
+    if facts.exc_value is not None:
+        thread = facts.thread.name if facts.thread else None
+        structlog.get_logger("bridge").critical(
+            "uncaught_error", thread=thread, exc_info=(facts.exc_type, facts.exc_value, facts.exc_traceback)
+        )

@@ -1,0 +1,59 @@
+"""Carries what the lanes did into the metrics, once per transaction and never once per frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.journal import Journal
+    from bridge.ops.metrics import Metrics
+    from bridge.pipeline import Batch, Pipeline
+    from bridge.recovery import Outages
+
+
+class Tally:
+    """Called by a lane's thread; the metrics themselves are thread-safe."""
+
+    def __init__(self, metrics: Metrics, journal: Journal) -> None:
+        """Feed `metrics`."""
+        self._metrics = metrics
+        self._journal = journal
+
+    def role(self, lane: int, *, active: bool) -> None:
+        """Say whether this process publishes the lane."""
+        self._metrics.lane_active.labels(lane).set(1 if active else 0)
+
+    def transaction(self, seconds: float) -> None:
+        """Take the time of one transaction, begin to committed."""
+        self._metrics.transaction_seconds.observe(seconds)
+
+    def batch(self, pipeline: Pipeline, outages: Outages, batch: Batch, now: int) -> None:
+        """Take what one committed batch did. now: ms since the epoch."""
+        metrics = self._metrics
+        for counts in pipeline.drain():
+            metrics.frames_received.labels(counts.gateway, counts.type).inc(counts.received)
+            if counts.published:
+                metrics.records_published.labels(counts.gateway, counts.type).inc(counts.published)
+            if counts.duplicates:
+                metrics.frames_duplicate.labels(counts.gateway).inc(counts.duplicates)
+            if counts.unchanged:
+                metrics.frames_unchanged.labels(counts.gateway).inc(counts.unchanged)
+            if counts.collisions:
+                metrics.seq_collisions.labels(counts.gateway).inc(counts.collisions)
+        for (gateway, reason), number in pipeline.drain_dead().items():
+            metrics.dead_letters.labels(gateway, reason).inc(number)
+        for (gateway, cause), number in outages.drain_opened().items():
+            metrics.gaps.labels(gateway, cause).inc(number)
+        for received, number in Counter(batch.received).items():
+            metrics.latency_seconds.observe(max(now - received, 0) / 1000, count=number)
+        self.journal()
+        window = pipeline.window
+        metrics.window_identities.set(len(window))
+        oldest = window.oldest()
+        metrics.window_seconds.set(0 if oldest is None else max(now - oldest, 0) / 1000)
+
+    def journal(self) -> None:
+        """Say how full the journal is."""
+        self._metrics.journal_frames.set(self._journal.frames)
+        self._metrics.journal_bytes.set(self._journal.size)
