@@ -1,0 +1,364 @@
+"""A lane: one ledger partition, one transactional id, one active publisher.
+
+The lane's thread ties the pure parts to Kafka. Its life is a loop of three stages:
+
+*stand by*: read the ledger until its owner resigns or falls silent. *take over*: fence the owner (``init_transactions``),
+write a first entry, and read the ledger up to that entry, so that nothing the owner ever committed is unknown. *publish*:
+group commit from the journal. As soon as one transaction is committed, the next takes all that has arrived meanwhile.
+
+Whatever ends a stage leads back to the first: the ledger and the journal hold all there is to know.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
+from bridge.frame import Record
+from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
+from bridge.pipeline import Undisposed
+from bridge.publisher import Aborted, GivenUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bridge.journal import Journal
+    from bridge.ledger_reader import LedgerReader
+    from bridge.ops.tally import Tally
+    from bridge.pipeline import Batch, Pipeline
+    from bridge.publisher import Publisher
+    from bridge.recovery import Outages
+
+ACTIVE: Final = "active"
+STANDBY: Final = "standby"
+RECOVERING: Final = "recovering"
+
+#: An active without frames writes an entry this often (s).
+HEARTBEAT_EVERY: Final = 0.5
+#: The cap of one transaction, so that it stays short.
+MAX_FRAMES: Final = 4000
+MAX_BYTES: Final = 8 << 20
+#: A producer that lived shorter (s) died of something that will not pass at once.
+SHORT_LIFE: Final = 5.0
+#: Between tries after something that only a person or time can mend (s).
+RETRY: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
+
+    memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
+    """
+
+    lane: int
+    lanes: int
+    instance: str
+    ledger_topic: str
+    journal: Journal
+    pipeline: Pipeline
+    codec: EntryCodec
+    memory: Callable[[], Memory]
+    outages: Callable[[Memory], Outages]
+    publisher: Callable[[Callable[[str | None], None], Callable[[], bool]], Publisher]
+    reader: Callable[[], LedgerReader]
+    now: Callable[[], int]
+    takeover_after: float
+    oversize: Path
+    tally: Tally
+
+
+class Lane(threading.Thread):
+    """The thread of one lane; see the module. `start` it, then `stop` it with a time limit."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Nothing is sent before `start`."""
+        super().__init__(name=f"lane-{parts.lane}", daemon=True)
+        self._parts = parts
+        self.role = RECOVERING
+        #: What keeps the lane from going on, in one line; None when all is well.
+        self.trouble: str | None = None
+        #: An error that no waiting mends; the lane has ended.
+        self.failed: BridgeError | None = None
+        #: monotonic() of the last sign of life, and of the last commit.
+        self.beat = monotonic()
+        self.committed_at: float | None = None
+        self.since = parts.now()
+        self._memory = parts.memory()
+        self._outages = parts.outages(self._memory)
+        self._position = 0
+        #: Another process took the lane from this one: the ledger's last entry may be ours although it lives.
+        self._fenced = False
+        self._stopping = threading.Event()
+        self._deadline = float("inf")
+        self._log = log.bind(lane=parts.lane)
+
+    def stop(self, timeout: float) -> None:
+        """Publish what the journal holds, resign and end, all within `timeout` (s). Returns at once; `join` waits."""
+        self._deadline = monotonic() + timeout
+        self._stopping.set()
+        self._parts.journal.wake()
+
+    def status(self) -> dict[str, Any]:
+        """What `/api/status` says of the lane; read from any thread."""
+        ago = None if self.committed_at is None else round(monotonic() - self.committed_at, 3)
+        return {
+            "lane": self._parts.lane,
+            "role": self.role,
+            "since": self.since,
+            "trouble": self.trouble,
+            "last_commit_seconds_ago": ago,
+            "identities": len(self._memory.window),
+            "position": self._position,
+            "behind": max(self._parts.journal.end - self._position, 0),
+        }
+
+    def run(self) -> None:
+        """Stand by, take over, publish; again and again."""
+        while not self._ended():
+            born = monotonic()
+            try:
+                self._live()
+            except GivenUp:
+                break
+            except Fenced as fenced:
+                self._fenced = True
+                self._become(STANDBY, str(fenced))
+            except LaneError as error:
+                self._become(RECOVERING, str(error))
+                self._stopping.wait(RETRY if monotonic() - born < SHORT_LIFE else 0.0)
+            except BridgeError as error:
+                # Refused, unreachable, a missing topic: a person or time mends it; frames go on into the journal.
+                self._become(RECOVERING, str(error))
+                self._stopping.wait(RETRY)
+            except Exception as error:
+                self.failed = BridgeError(f"lane {self._parts.lane} failed: {type(error).__name__}: {error}")
+                self._log.exception("lane_failed")
+                raise
+        self._become(RECOVERING, None)
+
+    def _live(self) -> None:
+        """One life of a producer."""
+        parts = self._parts
+        with ExitStack() as life:
+            with closing(parts.reader()) as reader:
+                memory = self._stand_by(reader)
+                if memory is None:
+                    return
+                self._become(RECOVERING, None)
+                publisher = life.enter_context(closing(parts.publisher(self._wait, self._give_up)))
+                self._take_over(reader, publisher, memory)
+            self._publish(publisher)
+
+    def _stand_by(self, reader: LedgerReader) -> Memory | None:
+        """Read the ledger until it is ours to take; None when stopped before."""
+        parts = self._parts
+        memory = parts.memory()
+        oldest = parts.journal.oldest()
+        reader.seek(min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span)
+        heard = monotonic()
+        while not self._ended():
+            self.beat = monotonic()
+            for entry, at in reader.poll(0.05):
+                memory.take(entry, at)
+                heard = monotonic()
+            if not reader.at_end():
+                heard = monotonic()  # silence counts only while it can be told from being cut off
+                continue
+            last = memory.last
+            if last is None or last.kind == RESIGN:
+                return memory
+            if last.journal == parts.journal.id and not self._fenced:
+                return memory  # its writer held the journal that this process holds now, so it is gone
+            if monotonic() - heard >= parts.takeover_after:
+                return memory
+            if self.role != STANDBY:
+                self._become(STANDBY, None)
+        return None
+
+    def _take_over(self, reader: LedgerReader, publisher: Publisher, memory: Memory) -> None:
+        """Fence, write the first entry, read up to it."""
+        parts = self._parts
+        publisher.fence()
+        self._fenced = False
+        nonce = uuid.uuid4().hex
+        publisher.commit([], self._entry_record(kind=FIRST, nonce=nonce), parts.lane)
+        wrote = monotonic()
+        while memory.last is None or memory.last.nonce != nonce:
+            self.beat = monotonic()
+            for entry, at in reader.poll(0.1):
+                memory.take(entry, at)
+            if monotonic() - wrote > HEARTBEAT_EVERY:
+                publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
+                wrote = monotonic()
+            if self._give_up():
+                raise GivenUp("stopped while reading the ledger", where="kafka")
+        self._memory = memory
+        self._outages = parts.outages(memory)
+        parts.pipeline.adopt(memory, self._outages)
+        journal = parts.journal
+        self._position = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
+        journal.trim(self._position)
+        self._become(
+            ACTIVE,
+            None,
+            entries=memory.entries,
+            identities=len(memory.window),
+            position=self._position,
+            behind=journal.end - self._position,
+        )
+
+    def _publish(self, publisher: Publisher) -> None:
+        """Group commit until stopped."""
+        parts = self._parts
+        journal, pipeline = parts.journal, parts.pipeline
+        wrote = monotonic()
+        while True:
+            self.beat = monotonic()
+            if journal.wait(self._position, max(wrote + HEARTBEAT_EVERY - self.beat, 0.0)):
+                if monotonic() >= self._deadline:
+                    raise GivenUp("stopped with frames left in the journal", where="lane")
+                batch = self._next_batch()
+                if batch:
+                    self._commit(publisher, batch)
+                    self.committed_at = wrote = monotonic()
+                self._position = batch.position
+                journal.trim(self._position)
+                parts.tally.batch(pipeline, self._outages, batch, parts.now())
+            elif self._ended():
+                break
+            if monotonic() - wrote >= HEARTBEAT_EVERY:
+                # Also where frames came that needed no transaction, such as duplicates only.
+                publisher.commit([], self._entry_record(kind=HEARTBEAT, position=self._position), parts.lane)
+                self.committed_at = wrote = monotonic()
+        publisher.commit([], self._entry_record(kind=RESIGN, position=self._position), parts.lane)
+        self._log.info("lane_resigned", position=self._position)
+
+    def _next_batch(self) -> Batch:
+        """What has arrived since the last transaction, up to its cap."""
+        parts, pipeline = self._parts, self._parts.pipeline
+        first, frames = parts.journal.read(self._position, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
+        if first != self._position:
+            self._log.error("journal_damaged", frames_lost=first - self._position)
+        try:
+            batch = pipeline.process(first, frames, parts.now())
+        except Undisposed as undisposed:
+            # A bug of ours must not stop the feed: the frame becomes a dead letter once the ledger is read again.
+            self._log.exception("frame_failed", position=undisposed.position)
+            pipeline.poisoned[undisposed.position] = ("internal_error", undisposed.what)
+            raise
+        for gateway, count in pipeline.drain_orphans().items():
+            self._log.error("frames_dropped", gateway=gateway, frames=count, reason="not in the configuration")
+        return batch
+
+    def _commit(self, publisher: Publisher, batch: Batch) -> None:
+        """Commit one batch, however often it takes."""
+        parts = self._parts
+        self._keep_aside(batch.oversize)
+        entry = self._entry_record(
+            kind=ENTRY,
+            position=batch.position,
+            codes=bytes(batch.codes),
+            hashes=bytes(batch.hashes),
+            learned=batch.learned,
+            connections=self._outages.drain(batch.position),
+        )
+        while True:
+            try:
+                seconds = publisher.commit(batch.records, entry, parts.lane)
+            except Aborted as aborted:
+                if aborted.poison:
+                    self._poisoned(batch, aborted)
+                self._wait(str(aborted.error))
+                self._log.warning("transaction_aborted", reason=str(aborted.error), records=len(batch.records))
+                if self._give_up():
+                    raise GivenUp("stopped while a transaction was aborted", where="kafka") from aborted
+                self._stopping.wait(0.1)
+                continue
+            if self.trouble is not None:
+                self._wait(None)
+            parts.tally.transaction(seconds)
+            return
+
+    def _keep_aside(self, oversize: Sequence[tuple[str, bytes]]) -> None:
+        """Write frames that no dead letter can hold to files of their own, before the dead letter is committed."""
+        try:
+            for digest, raw in oversize:
+                self._parts.oversize.mkdir(parents=True, exist_ok=True)
+                (self._parts.oversize / digest).write_bytes(raw)
+        except OSError as error:
+            raise ConfigError(
+                f"a frame too large for Kafka can't be kept: {error.strerror}",
+                where=str(self._parts.oversize),
+                mend="make room on the disk",
+            ) from error
+
+    def _poisoned(self, batch: Batch, aborted: Aborted) -> None:
+        """Find the record that Kafka will never take; its frame becomes a dead letter on the next reading.
+
+        Always raises: the window has taken the frame for published, so the ledger must be read again.
+        """
+        searching = self._parts.publisher(self._wait, self._give_up)
+        try:
+            searching.fence()
+            found = searching.culprit(batch.records)
+        finally:
+            searching.close()
+        if found is not None:
+            index, error = found
+            pipeline, position = self._parts.pipeline, batch.owners[index]
+            if position in pipeline.poisoned:
+                pipeline.unfit.add(position)
+            pipeline.poisoned[position] = ("refused_by_kafka", error.what)
+            self._log.error("record_refused", topic=batch.records[index].topic, reason=error.what)
+        raise LaneError(str(aborted.error)) from aborted
+
+    def _entry_record(self, *, kind: str, **fields: Any) -> Record:
+        parts = self._parts
+        now = parts.now()
+        entry = Entry(
+            kind=kind,
+            instance=parts.instance,
+            at=now,
+            lanes=parts.lanes,
+            journal=parts.journal.id,
+            **fields,
+        )
+        return Record(parts.ledger_topic, str(parts.lane).encode(), parts.codec.encode(entry), [], now)
+
+    def _wait(self, reason: str | None) -> None:
+        """Kafka keeps the lane waiting, or no longer does. Logged once for each change."""
+        self.beat = monotonic()
+        if reason != self.trouble:
+            if reason is None:
+                self._log.info("kafka_answers")
+            elif self.trouble is None:
+                self._log.warning("kafka_waiting", reason=reason)
+            self.trouble = reason
+
+    def _become(self, role: str, trouble: str | None, **facts: Any) -> None:
+        if role != self.role:
+            self._log.info("lane_role", role=role, **({"reason": trouble} if trouble else {}), **facts)
+            self.since = self._parts.now()
+        elif trouble is not None and trouble != self.trouble:
+            self._log.warning("lane_waiting", role=role, reason=trouble)
+        self.role = role
+        self.trouble = trouble
+        self._parts.tally.role(self._parts.lane, active=role == ACTIVE)
+
+    def _ended(self) -> bool:
+        return self._stopping.is_set()
+
+    def _give_up(self) -> bool:
+        self.beat = monotonic()
+        return self._stopping.is_set() and monotonic() >= self._deadline

@@ -1,0 +1,240 @@
+"""The transactional producer of a lane, owned by the lane's thread.
+
+Contract of librdkafka, in this order: a *fatal* error ends the producer (fenced, or spent); one that *requires an abort*
+ends the transaction, and the same records may go into the next; a *retriable* one asks for the same call again, a
+time-out of a commit included, whose outcome is unknown until that call returns; anything else leaves the producer in
+doubt, and a doubtful producer is thrown away: fence, read the ledger, go on from the journal.
+
+Delivery reports are asked for failures only: a commit fails if any record of its transaction did, and the report says why.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from bridge import kafka
+from bridge.errors import BridgeError, Fenced, LaneError, Restart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Message, Producer
+
+    from bridge.frame import Record
+
+#: Longest single call (s); between calls `give_up` is asked and the lane shows that it lives.
+CALL: Final = 1.0
+#: A call that takes longer (s) is worth a word; a busy broker may take a second or two.
+PATIENCE: Final = 3.0
+#: How long `close` waits for a producer's threads (s).
+CLOSE: Final = 1.0
+#: Refusals of a record, not of the transaction: trying the same again is no use.
+POISON: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_TIMESTAMP,
+    }
+)
+
+
+class Aborted(LaneError):
+    """The transaction is aborted, nothing of it is visible; the same records may be tried again.
+
+    error: why, as one of our errors. code: librdkafka's. poison: a record was refused for what it is.
+    """
+
+    def __init__(self, error: BridgeError, code: int) -> None:
+        """Keep the facts."""
+        super().__init__(str(error))
+        self.error = error
+        self.code = code
+
+    @property
+    def poison(self) -> bool:
+        """Whether some record of the transaction can never be published."""
+        return self.code in POISON
+
+
+class GivenUp(LaneError):
+    """`give_up` said so while a call had to be repeated; the outcome of the transaction is unknown."""
+
+
+class Publisher:
+    """One producer of one transactional id, from `fence` to its end.
+
+    producer: transactional, not yet initialised. reports: what its threads report. waiting: called with a line of text
+    while a call has to be repeated (Kafka does not answer), with None when calls succeed again. give_up: asked between
+    repeated calls.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        *,
+        transactional_id: str,
+        reports: kafka.Reports,
+        waiting: Callable[[str | None], None],
+        give_up: Callable[[], bool],
+    ) -> None:
+        """Nothing is sent yet."""
+        self._producer = producer
+        self._id = transactional_id
+        self._reports = reports
+        self._waiting = waiting
+        self._give_up = give_up
+
+    def fence(self) -> None:
+        """Become the only producer of the transactional id; its predecessor's open transaction is aborted.
+
+        Raises `Restart`, `GivenUp`, or the error that says what Kafka refuses.
+        """
+        try:
+            self._repeat(lambda: self._producer.init_transactions(CALL * 5))
+        except Aborted as aborted:
+            raise aborted.error from aborted
+
+    def commit(self, records: Sequence[Record], entry: Record, partition: int) -> float:
+        """Publish records and their ledger entry in one transaction.
+
+        Returns the seconds it took. Raises `Aborted`, `Fenced`, `Restart` or `GivenUp`.
+        """
+        started = monotonic()
+        producer = self._producer
+        self._reports.refused()  # what an earlier transaction left is not this one's
+        try:
+            self._repeat(producer.begin_transaction)
+            produce = producer.produce
+            for record in records:
+                try:
+                    # By position (the two None are callbacks): keywords cost as much as the rest of the call.
+                    produce(record.topic, record.value, record.key, -1, None, None, record.timestamp, record.headers)
+                except BufferError:
+                    self._when_room(record)
+            producer.produce(entry.topic, entry.value, entry.key, partition=partition, timestamp=entry.timestamp)
+            self._repeat(lambda: producer.commit_transaction(CALL))
+        except KafkaException as error:  # of produce()
+            raise self._abort(error.args[0]) from error
+        except Aborted as aborted:
+            self._end()
+            refused = self._reports.refused()
+            if refused is None:
+                raise
+            cause, topic = refused  # the commit only says that some record failed
+            raise Aborted(kafka.classify(cause, name=topic), cause.code()) from aborted
+        return monotonic() - started
+
+    def culprit(self, records: Sequence[Record]) -> tuple[int, BridgeError] | None:
+        """Find the record that Kafka refuses, by sending each alone in a transaction that is aborted.
+
+        Returns its index and the reason; None if each alone is taken. Ask a fresh, fenced producer, and use it for
+        nothing else: a refused record leaves a hole in the sequence numbers of the one that sent it.
+        """
+        for index, record in enumerate(records):
+            found: list[KafkaError] = []
+            try:
+                self._repeat(self._producer.begin_transaction)
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    headers=record.headers,
+                    timestamp=record.timestamp,
+                    on_delivery=_into(found),
+                )
+                while not found and self._producer.flush(CALL):
+                    if self._give_up():
+                        raise GivenUp("stopped while a refused record was sought", where="kafka")
+            except KafkaException as error:
+                found.append(error.args[0])
+            except Aborted as aborted:
+                found.append(KafkaError(aborted.code))
+            self._end()
+            if found and found[0].code() in POISON:
+                return index, kafka.classify(found[0], name=record.topic)
+        return None
+
+    def close(self) -> None:
+        """Let the producer go without waiting for what it still holds: an open transaction is fenced by the next."""
+        self._producer.purge()
+        self._producer.flush(CLOSE)
+
+    def _when_room(self, record: Record) -> None:
+        """The client's queue is full: wait until the broker has taken some of it."""
+        while True:
+            self._producer.poll(0.05)
+            try:
+                self._producer.produce(
+                    record.topic, record.value, record.key, headers=record.headers, timestamp=record.timestamp
+                )
+            except BufferError:
+                if self._give_up():
+                    raise GivenUp("stopped while the queue was full", where="kafka") from None
+                continue
+            return
+
+    def _abort(self, error: KafkaError) -> LaneError:
+        """End the transaction after produce() failed; returns what to raise."""
+        verdict = self._judge(error)
+        if isinstance(verdict, (Fenced, Restart)) and error.fatal():
+            return verdict
+        self._end()
+        return Aborted(kafka.classify(error), error.code())
+
+    def _end(self) -> None:
+        """Abort the open transaction."""
+        try:
+            self._repeat(lambda: self._producer.abort_transaction(CALL))
+        except Aborted as aborted:
+            raise Restart("a transaction could not be aborted", where="kafka") from aborted
+
+    def _repeat(self, call: Callable[[], None]) -> None:
+        """Make a call until it is answered."""
+        started = monotonic()
+        told = False
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                verdict = self._judge(error.args[0])
+                if verdict is not None:
+                    raise verdict from error
+                kafka.hear(self._producer)  # its threads say why nothing is answered
+                if told or monotonic() - started > PATIENCE:
+                    told = True
+                    self._waiting(str(self._reports.classify(error)))
+                if self._give_up():
+                    raise GivenUp("stopped while Kafka did not answer", where="kafka") from error
+                continue
+            if told:
+                self._waiting(None)
+                self._reports.forget()
+            return
+
+    def _judge(self, error: KafkaError) -> LaneError | None:
+        """What an error of the producer asks for; None: the same call again."""
+        named = kafka.classify(error, name=self._id)
+        if isinstance(named, Fenced):
+            return named
+        if error.fatal():
+            return Restart(str(named), where=None)
+        if error.txn_requires_abort():
+            return Aborted(named, error.code())
+        if error.retriable():
+            return None
+        return Restart(str(named), where=None)
+
+
+def _into(found: list[KafkaError]) -> Callable[[KafkaError | None, Message], None]:
+    """A delivery report that keeps the error, if there is one."""
+
+    def report(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            found.append(error)
+
+    return report

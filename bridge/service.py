@@ -1,0 +1,367 @@
+"""A running bridge: gateways on the event loop, lanes in their threads, and what starts and stops them.
+
+The gateways receive from the first moment, into the journal; Kafka, its topics and the registry may come later. A frame
+that has reached the process is safe from then on, whatever else is not there yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter, defaultdict
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from bridge import __version__, kafka, topics
+from bridge.catalog import Catalog
+from bridge.codec import SINGLE_OBJECT, fingerprint
+from bridge.dedupe import Window
+from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
+from bridge.frame import EVENT, Frame
+from bridge.gateways import kinds
+from bridge.intake import Intake
+from bridge.journal import Journal
+from bridge.lane import ACTIVE, RECOVERING, STANDBY, Lane, Parts
+from bridge.ledger import EntryCodec, Memory
+from bridge.ledger_reader import LedgerReader
+from bridge.ops import http
+from bridge.ops.metrics import Metrics
+from bridge.ops.tally import Tally
+from bridge.pipeline import HEADROOM, MAX_VALUE, Pipeline
+from bridge.publisher import Publisher
+from bridge.recovery import GapWriter, Outages
+from bridge.registry import Registry
+from bridge.route import Route
+from bridge.topics import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiohttp import web
+
+    from bridge.config import Config
+    from bridge.gateways.gateway import Gateway
+    from bridge.topics import TopicPlan
+
+#: How often (s) Kafka or the registry is asked again while it does not answer.
+RETRY: Final = 1.0
+#: How often (s) the service looks after its parts.
+WATCH: Final = 0.2
+#: Without a sign of life this long (s), a lane's thread is taken for stuck.
+STUCK: Final = 60.0
+#: An active lane commits at least every half second; this much later (s) it is no longer ready.
+SILENT: Final = 5.0
+
+#: Topics that hold frames, as records or as dead letters.
+_FRAMES: Final = frozenset({Role.DATA, Role.DEAD_LETTERS})
+
+log = structlog.get_logger(__name__)
+
+
+class Service:
+    """One bridge process. `run` it once."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        catalog: Catalog | None = None,
+        metrics: Metrics | None = None,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Load the schemas; nothing is opened yet. now: ms since the epoch.
+
+        Raises ConfigError for schemas, topics or lanes that can't be.
+        """
+        self.config = config
+        self.metrics = metrics or Metrics()
+        self.instance = uuid.uuid4().hex
+        self.address: str | None = None
+        self._catalog = catalog or Catalog.load()
+        self._plan = topics.plan(config, self._catalog)
+        self._now = now
+        self._started = now()
+        self._beat = monotonic()
+        self._journal: Journal | None = None
+        self._gateways: list[Gateway] = []
+        self._lanes: list[Lane] = []
+        #: Why the lanes can't be started yet.
+        self._waiting: str | None = "starting"
+        if config.lanes.count != 1:
+            raise ConfigError("only one lane is supported", where="lanes.count", mend="set it to 1")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, or until nothing is left to do.
+
+        Raises Refused if every gateway refused its key, ConfigError for what only a change of the configuration mends.
+        """
+        config = self.config
+        self._journal = journal = Journal.open(
+            Path(config.journal.path), max_bytes=config.journal.max_bytes, fsync=config.journal.fsync
+        )
+        runner: web.AppRunner | None = None
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            if config.http.listen is not None:
+                runner = await http.serve(
+                    config.http.listen,
+                    status=self.status,
+                    ready=self.ready,
+                    healthy=self.healthy,
+                    metrics=self.metrics,
+                )
+                self.address = http.address(runner)
+            intake = Intake(journal, now=self._now)
+            # Whatever was up when the last process with this journal ended has been cut since.
+            intake.put(Frame("", "", self._now(), EVENT, msgspec.json.encode({"event": "start"})))
+            self._gateways = [
+                kinds()[settings.kind](name, settings, intake=intake, metrics=self.metrics)
+                for name, settings in config.gateways.items()
+            ]
+            log.info("started", name=config.name, version=__version__, page=self.address)
+            receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in self._gateways]
+            starting = asyncio.create_task(self._start_lanes(journal), name="lanes")
+            tasks = [*receiving, starting]
+            await self._watch(stop, tasks)
+            for task in receiving:
+                task.cancel()
+            await asyncio.wait(receiving)
+            intake.flush()
+            starting.cancel()
+            await self._stop_lanes()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for lane in self._lanes:
+                lane.stop(0)
+                await asyncio.to_thread(lane.join, 5)
+            if runner is not None:
+                await runner.cleanup()
+            journal.close()
+            log.info("stopped", name=config.name, frames_left=journal.frames)
+
+    def status(self) -> dict[str, Any]:
+        """What `/api/status` shows."""
+        journal = self._journal
+        gateways = []
+        for gateway in self._gateways:
+            found: dict[str, Any] = msgspec.to_builtins(gateway.status())
+            found["received"] = int(self.metrics.total("frames_received_total", gateway=gateway.name))
+            found["published"] = int(self.metrics.total("records_published_total", gateway=gateway.name))
+            found["duplicates"] = int(self.metrics.total("frames_duplicate_total", gateway=gateway.name))
+            found["unchanged"] = int(self.metrics.total("frames_unchanged_total", gateway=gateway.name))
+            found["dead_letters"] = int(self.metrics.total("dead_letters_total", gateway=gateway.name))
+            gateways.append(found)
+        ready, why = self.ready()
+        return {
+            "name": self.config.name,
+            "instance": self.instance,
+            "version": __version__,
+            "started": self._started,
+            "now": self._now(),
+            "ready": ready,
+            "reason": why,
+            "lanes": [lane.status() for lane in self._lanes]
+            or [{"lane": 0, "role": RECOVERING, "trouble": self._waiting}],
+            "gateways": gateways,
+            "journal": {
+                "frames": journal.frames if journal else 0,
+                "bytes": journal.size if journal else 0,
+                "max_bytes": self.config.journal.max_bytes,
+                "full": journal.full if journal else False,
+            },
+        }
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether frames flow from at least one gateway to Kafka, or would if this process took over; and why."""
+        if self._waiting is not None:
+            return False, self._waiting
+        for lane in self._lanes:
+            status = lane.status()
+            if status["trouble"] is not None or status["role"] == RECOVERING:
+                return False, f"lane {status['lane']}: {status['trouble'] or 'reading the ledger'}"
+            if status["role"] == ACTIVE and (ago := status["last_commit_seconds_ago"]) is not None and ago > SILENT:
+                return False, f"lane {status['lane']}: no commit for {ago:.0f} s"
+        if not any(gateway.status().connected for gateway in self._gateways):
+            return False, "no gateway is connected"
+        if all(lane.role == STANDBY for lane in self._lanes):
+            return True, "standby"
+        return True, "active"
+
+    def healthy(self) -> bool:
+        """Whether the process itself makes progress; depends on nothing outside it."""
+        return monotonic() - self._beat < STUCK and all(
+            lane.is_alive() and monotonic() - lane.beat < STUCK for lane in self._lanes
+        )
+
+    async def _watch(self, stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+        """Look after the parts until it is time to stop."""
+        while not stop.is_set():
+            self._beat = monotonic()
+            for task in tasks:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    raise error
+            for lane in self._lanes:
+                if lane.failed is not None:
+                    raise lane.failed
+            if self._gateways and all(gateway.status().refused for gateway in self._gateways):
+                details = "; ".join(f"{each.name}: {each.status().detail}" for each in self._gateways)
+                raise Refused(f"every gateway refused its key ({details})", mend="renew the keys and start again")
+            try:
+                await asyncio.wait_for(stop.wait(), WATCH)
+            except TimeoutError:
+                continue
+
+    async def _start_lanes(self, journal: Journal) -> None:
+        """Find schema ids and topics, then start the lanes; asks again while Kafka or the registry is away."""
+        framing: Mapping[tuple[str, str], bytes] | None = None
+        max_value = MAX_VALUE
+        while framing is None:
+            try:
+                framing = await asyncio.to_thread(self._framing)
+                max_value = await asyncio.to_thread(self._ensure_topics)
+            except Unreachable as error:
+                framing = None
+                if self._waiting != str(error):
+                    log.warning("waiting", reason=str(error))
+                self._waiting = str(error)
+                await asyncio.sleep(RETRY)
+        self._waiting = None
+        lane = self._lane(journal, framing, max_value)
+        self._lanes = [lane]
+        lane.start()
+
+    async def _stop_lanes(self) -> None:
+        timeout = self.config.shutdown.timeout
+        for lane in self._lanes:
+            lane.stop(max(timeout - 3.0, timeout / 2))
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.join, timeout)
+
+    def _framing(self) -> dict[tuple[str, str], bytes]:
+        """(topic, type) → what goes before the Avro bytes: schema id or fingerprint. Blocking."""
+        subjects = topics.subjects(self._plan)
+        settings = self.config.registry
+        if settings is None:
+            return {(each.topic, each.type): SINGLE_OBJECT + fingerprint(each.schema) for each in subjects}
+        with Registry(settings, cache=Path(self.config.journal.path)) as registry:
+            ids = registry.resolve_all(self._plan)
+        return {(each.topic, each.type): b"\0" + ids[each.subject].to_bytes(4, "big") for each in subjects}
+
+    def _ensure_topics(self) -> int:
+        """Make missing topics, where the configuration lets us. Blocking.
+
+        Returns the largest record value (bytes) that all topics of frames take.
+        """
+        admin = kafka.Admin(self.config)
+        states = (topics.apply if self.config.topics.create else topics.compare)(admin, self._plan)
+        for state in states:
+            if state.unusable is not None:
+                raise ConfigError(state.unusable, where=f"topic {state.plan.name}")
+            for line in (*state.differences, *state.notes):
+                log.warning("topic_differs", topic=state.plan.name, difference=line)
+        counts = Counter(state.state for state in states)
+        if counts["missing"]:
+            first = next(state.plan.name for state in states if state.state == "missing")
+            more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""
+            raise ConfigError(f"topic {first}{more} missing", where="kafka", mend="run `feedbridge topics apply`")
+        log.info("topics", **counts)
+        limits = [state.limit for state in states if state.plan.role in _FRAMES and state.limit is not None]
+        return min(MAX_VALUE, *(limit - min(HEADROOM, limit // 4) for limit in limits), MAX_VALUE)
+
+    def _lane(self, journal: Journal, framing: Mapping[tuple[str, str], bytes], max_value: int) -> Lane:
+        config, number = self.config, 0
+        codec = EntryCodec(self._catalog.own("ledger"))
+        gap_topic = topics.own_name(config, Role.GAPS)
+        writer = GapWriter(gap_topic, framing[gap_topic, "gap"], self._catalog.own("gap"))
+
+        def memory() -> Memory:
+            return Memory(
+                Window(
+                    span=round(config.dedupe.window * 1000),
+                    max_identities=config.dedupe.max_identities,
+                    keep_unchanged=config.dedupe.unchanged == "keep",
+                )
+            )
+
+        def outages(memory: Memory) -> Outages:
+            return Outages(writer, lane=number, instance=self.instance, connections=memory.connections)
+
+        def publisher(waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
+            reports = kafka.Reports()
+            name = topics.transactional_id(config, number)
+            return Publisher(
+                kafka.producer(config, transactional_id=name, reports=reports),
+                transactional_id=name,
+                reports=reports,
+                waiting=waiting,
+                give_up=give_up,
+            )
+
+        ledger_topic = topics.own_name(config, Role.LEDGER)
+
+        def reader() -> LedgerReader:
+            reports = kafka.Reports()
+            consumer = kafka.consumer(config, role="ledger", reports=reports)
+            return LedgerReader(consumer, codec, topic=ledger_topic, partition=number, reports=reports)
+
+        first = memory()
+        pipeline = Pipeline(
+            self._routes(framing),
+            memory=first,
+            outages=outages(first),
+            seq_scope=config.dedupe.seq_scope,
+            max_value=max_value,
+        )
+        return Lane(
+            Parts(
+                lane=number,
+                lanes=config.lanes.count,
+                instance=self.instance,
+                ledger_topic=ledger_topic,
+                journal=journal,
+                pipeline=pipeline,
+                codec=codec,
+                memory=memory,
+                outages=outages,
+                publisher=publisher,
+                reader=reader,
+                now=self._now,
+                takeover_after=config.standby.takeover_after,
+                oversize=Path(config.journal.path) / "oversize",
+                tally=Tally(self.metrics, journal),
+            )
+        )
+
+    def _routes(self, framing: Mapping[tuple[str, str], bytes]) -> list[Route]:
+        return [
+            Route(
+                gateway=name,
+                kind=self._catalog.kind(settings.kind),
+                control=kinds()[settings.kind].control,
+                topics=_topics_of(name, self._plan, framing),
+                dead_letters=topics.dead_letters_name(self.config, name),
+            )
+            for name, settings in self.config.gateways.items()
+        ]
+
+
+def _topics_of(
+    gateway: str, plan: list[TopicPlan], framing: Mapping[tuple[str, str], bytes]
+) -> dict[str, list[tuple[str, bytes]]]:
+    """Type → its topics with their framing."""
+    found: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+    for topic in plan:
+        if topic.gateway == gateway and topic.role is Role.DATA:
+            for name in topic.types:
+                found[name].append((topic.name, framing[topic.name, name]))
+    return dict(found)
+
+
+__all__ = ["BridgeError", "Service"]
