@@ -1,0 +1,607 @@
+"""The command line: help that fits, errors in one line, exit codes, output for people and programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+import bridge.check
+import bridge.config
+import bridge.kafka
+import bridge.registry
+import bridge.status
+import bridge.tail
+import bridge.topics
+from bridge.cli import cli, main
+from bridge.commands.command import Command, Group
+from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
+from bridge.evolution import Change
+from bridge.finding import Finding
+from bridge.ops import logs
+from bridge.ops.redaction import redactor
+from bridge.registry import Difference, Registration
+from bridge.tail import Seen
+from bridge.topics import TopicState
+
+ROOT = Path(__file__).parents[2]
+SECRET = "cli-marker-of-a-key"
+CONFIG = """
+name: main
+gateways:
+  cs2: {kind: ticktock, url: "wss://gateway.invalid", api_key: "${KEY}"}
+kafka: {bootstrap.servers: "127.0.0.1:1"}
+registry: {url: "http://127.0.0.1:1"}
+"""
+
+
+@pytest.fixture(autouse=True)
+def configured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Keep each (level, format) that logging was set up with, and leave logging itself alone."""
+    calls: list[tuple[str, str]] = []
+    monkeypatch.setattr(logs, "configure", lambda settings: calls.append((settings.level, settings.format)))
+    monkeypatch.setenv("KEY", SECRET)
+    monkeypatch.delenv("FEEDBRIDGE_CONFIG", raising=False)
+    return calls
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """Return the path of a configuration."""
+    path = tmp_path / "feedbridge.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Return what runs a command: arguments in; exit code, standard output and standard error out."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(args)
+        code = ended.value.code
+        assert isinstance(code, int)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command with its path."""
+    yield path, group
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+EVERY = list(commands())
+NAMES = [" ".join(path) or "feedbridge" for path, _ in EVERY]
+
+
+@pytest.mark.parametrize(("path", "command"), EVERY, ids=NAMES)
+def test_help_fits_and_says_what_it_does(path: tuple[str, ...], command: click.Command, run: Run) -> None:
+    """Each help fits 80 columns, begins with a sentence, and each command shows an example that can be copied."""
+    code, out, _ = run(*path, "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert (command.help or "").strip()
+    assert "..." not in "".join(line for line in out.splitlines() if line.startswith("  ") and "TOPIC" not in line)
+    if isinstance(command, Command):
+        assert command.examples
+        assert all(f"  {example}\n" in out for example in command.examples)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [example for _, command in EVERY if isinstance(command, Command | Group) for example in command.examples],
+)
+def test_examples_are_valid(example: str) -> None:
+    """What the help shows can be typed: each option and argument exists."""
+    words = shlex.split(example.split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])
+    assert words.pop(0) == "feedbridge"
+    command: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        command = command.commands[name]
+        context = click.Context(command, parent=context, info_name=name)
+    command.parse_args(context, words)
+
+
+def test_help_is_quick() -> None:
+    """Help and version import nothing that takes its time."""
+    code = (
+        "import sys\n"
+        "from bridge.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    heavy = {
+        "aiohttp", "asyncio", "confluent_kafka", "fastavro", "msgspec", "prometheus_client", "pydantic", "rich",
+        "structlog", "websockets", "xxhash", "yaml",
+    }  # fmt: skip
+    assert not heavy & set(done.stderr.split())
+
+
+def test_commands_not_built_do_not_appear() -> None:
+    """What does nothing yet is not offered."""
+    assert {path[0] for path, _ in EVERY if path} == {
+        "check", "config", "dead-letters", "demo", "run", "schemas", "simulate", "status", "tail", "topics",
+    }  # fmt: skip
+    assert not {"verify", "gaps", "replay", "fill"} & {name for path, _ in EVERY for name in path}
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["nonsense"], "feedbridge: no such command 'nonsense'"),
+        (["topics", "nonsense"], "feedbridge: topics: no such command 'nonsense'"),
+        (["run"], "feedbridge: run: missing option '-c' / '--config'"),
+        (["run", "--nonsense"], "feedbridge: run: no such option"),
+        (["demo", "--seconds", "x"], "feedbridge: demo: invalid value for '--seconds'"),
+        (
+            ["simulate", "ticktock", "--fault", "nonsense=1"],
+            "feedbridge: simulate: ticktock: invalid value: unknown fault",
+        ),
+        (["simulate", "ticktock", "--fault", "duplicate"], "feedbridge: simulate: ticktock: invalid value for --fault"),
+        (["simulate", "ticktock", "--fault", "duplicate=much"], "feedbridge: simulate: ticktock: invalid value"),
+        (["simulate", "predictstreet", "--listen", "8080"], "feedbridge: simulate: predictstreet: invalid value"),
+        (["schemas", "show", "nonsense"], "feedbridge: schemas: show: there is no schema of 'nonsense'"),
+        (["schemas", "show", "unknown"], "feedbridge: schemas: show: several kinds have a type 'unknown'"),
+    ],
+)
+def test_usage_error_is_one_line_and_2(args: list[str], text: str, run: Run) -> None:
+    """A mistake on the command line says where, what, and which help to read."""
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith(text)
+    assert err.count("\n") == 1
+    assert "--help`" in err
+
+
+@pytest.mark.parametrize("args", [[], ["topics"], ["schemas"]])
+def test_group_alone_shows_its_help(args: list[str], run: Run) -> None:
+    """A group without a command is a usage error that shows the commands."""
+    code, _, err = run(*args)
+    assert code == 2
+    assert "Commands:" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (CheckFailed("found"), 1),
+        (BadData("bad"), 65),
+        (Unreachable("away"), 69),
+        (Refused("no"), 77),
+        (ConfigError("wrong"), 78),
+        (Locked("held"), 78),
+        (RuntimeError("bug"), 70),
+    ],
+)
+def test_exit_codes(error: Exception, expected: int, run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each class of error has its code and one line, and no traceback."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bridge.config, "load", fail)
+    code, out, err = run("config", "show", "-c", config)
+    assert (code, out) == (expected, "")
+    assert err.startswith("feedbridge: ")
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_where(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--log-level debug adds the traceback, with secrets masked."""
+    redactor.add(SECRET)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConfigError(f"wrong {SECRET}")
+
+    monkeypatch.setattr(bridge.config, "load", fail)
+    _, _, err = run("config", "show", "-c", config, "--log-level", "debug")
+    assert err.startswith("Traceback")
+    assert err.endswith("feedbridge: wrong ***\n")
+    assert SECRET not in err
+
+
+def test_closed_pipe_is_no_error() -> None:
+    """When nobody reads the output any more the command ends as a shell expects, without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge.cli", "schemas", "show", "match.updated"],
+        cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_version(run: Run) -> None:
+    """The version, and nothing else."""
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out == f"feedbridge {bridge.__version__}\n"
+
+
+# config
+
+
+@pytest.mark.parametrize("read", [yaml.safe_load, json.loads], ids=["yaml", "json"])
+def test_config_show_is_masked_and_whole(read: Callable[[str], Any], run: Run, config: str) -> None:
+    """All settings with their defaults, as YAML or JSON; no secret in it."""
+    code, out, _ = run("config", "show", "-c", config, *(["--json"] if read is json.loads else []))
+    shown = read(out)
+    assert code == 0
+    assert shown["gateways"]["cs2"]["api_key"] == "***"
+    assert shown["dedupe"]["window"] == "6h"
+    assert SECRET not in out
+
+
+def test_config_from_the_environment(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FEEDBRIDGE_CONFIG stands for -c."""
+    monkeypatch.setenv("FEEDBRIDGE_CONFIG", config)
+    assert run("config", "show")[0] == 0
+
+
+def test_loading_tells_the_logs_the_secrets(run: Run, config: str, configured: list[tuple[str, str]]) -> None:
+    """From then on the key is masked wherever it turns up; a command logs warnings only, or what is asked for."""
+    run("config", "show", "-c", config)
+    assert redactor.known(f"x {SECRET} y") == "x *** y"
+    run("config", "show", "-c", config, "--log-level", "info")
+    assert configured == [("warning", "auto"), ("info", "auto")]
+
+
+def test_config_schema_is_json(run: Run) -> None:
+    """A JSON Schema that names the gateways' settings."""
+    code, out, _ = run("config", "schema")
+    assert code == 0
+    assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
+
+
+# check, topics
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_check_prints_findings_and_judges(good: bool, run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """A line for each finding; exit 1 and the first bad one on standard error if any is bad."""
+    asked: list[str] = []
+
+    async def check(_: Any, __: Any, gateways: Any) -> list[Finding]:
+        asked.extend(gateway.name for gateway in gateways)
+        return [Finding("config", ok=True, text="fine"), Finding("kafka", ok=good, text="away")]
+
+    monkeypatch.setattr(bridge.check, "check", check)
+    code, out, err = run("check", "-c", config)
+    assert code == (0 if good else 1)
+    assert [line.split()[0] for line in out.splitlines()] == ["ok", "ok" if good else "FAILED"]
+    assert err == ("" if good else "feedbridge: 1 of 2 failed, the first: kafka: away\n")
+    assert asked == ["cs2"]
+    _, out, _ = run("check", "-c", config, "--json")
+    assert json.loads(out)[1] == {"name": "kafka", "ok": good, "text": "away"}
+
+
+def test_topics_plan_offline(run: Run, config: str) -> None:
+    """What should be, without asking Kafka: data topics, dead letters and the bridge's own."""
+    code, out, _ = run("topics", "plan", "-c", config, "--offline", "--json")
+    topics = {topic["topic"]: topic for topic in json.loads(out)}
+    assert code == 0
+    assert {"cs2.match.updated", "cs2.dead-letters", "feedbridge.main.ledger"} <= topics.keys()
+    assert topics["cs2.match.updated"]["state"] == "planned"
+    assert topics["cs2.match.updated"]["subjects"] == ["cs2.match.updated-value"]
+    _, out, _ = run("topics", "plan", "-c", config, "--offline")
+    assert len(out.splitlines()) == len(topics) + 1
+
+
+@pytest.mark.parametrize("unusable", [None, "has no partitions"])
+def test_topics_apply_says_what_it_did(
+    unusable: str | None, run: Run, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line for each topic with how it differs; exit 1 if the bridge can't run with one."""
+
+    def apply(_: Any, plan: Any) -> list[TopicState]:
+        return [
+            TopicState(plan=plan[0], state="created"),
+            TopicState(plan=plan[1], state="differs", differences=("partitions: 3, not 6",), unusable=unusable),
+        ]
+
+    monkeypatch.setattr(bridge.kafka, "Admin", lambda _: None)
+    monkeypatch.setattr(bridge.topics, "apply", apply)
+    code, out, err = run("topics", "apply", "-c", config)
+    assert code == (1 if unusable else 0)
+    assert "created" in out
+    assert "partitions: 3, not 6" in out
+    assert err.count("\n") == (1 if unusable else 0)
+
+
+def test_topics_plan_asks_kafka(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka that is away is exit 69."""
+
+    def compare(*_: object) -> None:
+        raise Unreachable("away", where="kafka")
+
+    monkeypatch.setattr(bridge.kafka, "Admin", lambda _: None)
+    monkeypatch.setattr(bridge.topics, "compare", compare)
+    assert run("topics", "plan", "-c", config) == (69, "", "feedbridge: kafka: away\n")
+
+
+# schemas
+
+
+def test_schemas_list_and_show(run: Run, config: str) -> None:
+    """Every published type is listed with a fingerprint, by which, as by its name, it can be shown."""
+    _, out, _ = run("schemas", "list", "--json")
+    listed = {f"{row['kind']}/{row['type']}": row for row in json.loads(out)}
+    assert {"ticktock/match.updated", "predictstreet-market/trade", "ticktock/unknown"} <= listed.keys()
+    assert "ticktock/alive" not in listed
+    row = listed["ticktock/match.updated"]
+    shown = [
+        json.loads(run("schemas", "show", what)[1])
+        for what in ("match.updated", row["fingerprint"], "ticktock/match.updated")
+    ]
+    assert shown[0] == shown[1] == shown[2]
+    assert shown[0]["name"] == "MatchUpdated"
+    assert "bridge" not in shown[0]
+    _, out, _ = run("schemas", "list", "-c", config, "--json")
+    assert {row["subject"] for row in json.loads(out)} >= {"cs2.match.updated-value"}
+
+
+class FakeRegistry:
+    """A registry that answers what it is told."""
+
+    def __init__(self, _: Any) -> None:
+        """Take the settings."""
+
+    def check(self, topics: list[Any]) -> list[Finding]:
+        """Find one bad schema."""
+        assert topics
+        return [Finding("registry", ok=False, text="cs2 match.updated: data.status: removed")]
+
+    def register(self, topics: list[Any]) -> list[Registration]:
+        """Register one."""
+        assert topics
+        return [Registration("cs2.match.updated-value", "match.updated", 7, "new subject")]
+
+    def diff(self, topics: list[Any]) -> list[Difference]:
+        """Find one change and one missing subject."""
+        assert topics
+        change = Change("data.status", "long, was string", "breaks readers")
+        return [Difference("a-value", "cs2", "a", 3, (change,)), Difference("b-value", "cs2", "b", None, ())]
+
+
+def test_schemas_against_the_registry(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """check fails naming type and field; register and diff say what was done and what differs."""
+    monkeypatch.setattr(bridge.registry, "Registry", FakeRegistry)
+    code, out, err = run("schemas", "check", "-c", config)
+    assert code == 1
+    assert "match.updated: data.status: removed" in out
+    assert "match.updated: data.status: removed" in err
+    assert run("schemas", "register", "-c", config)[1].split()[-4:] == [
+        "cs2.match.updated-value",
+        "7",
+        "new",
+        "subject",
+    ]
+    assert json.loads(run("schemas", "register", "-c", config, "--json")[1])[0]["id"] == 7
+    assert run("schemas", "diff", "-c", config)[1].splitlines() == [
+        "a-value (version 3): data.status: long, was string (breaks readers)",
+        "b-value: not registered",
+    ]
+    assert json.loads(run("schemas", "diff", "-c", config, "--json")[1])[0]["changes"][0]["path"] == "data.status"
+
+
+def test_schemas_without_a_registry(run: Run, tmp_path: Path) -> None:
+    """Where the configuration has none, the commands that need one say so."""
+    path = tmp_path / "none.yaml"
+    path.write_text(CONFIG.replace('registry: {url: "http://127.0.0.1:1"}', ""))
+    code, _, err = run("schemas", "register", "-c", str(path))
+    assert code == 78
+    assert err.startswith("feedbridge: registry: ")
+
+
+# tail, dead letters
+
+RECORD = Seen(
+    topic="cs2.match.updated", partition=1, offset=12, timestamp=1_800_000_000_000, key=b"m1", headers={"type": "match.updated"},
+    value=b"x", schema={"type": "record", "name": "R", "fields": [{"name": "a", "type": "string"}]}, data={"a": "\x9b2J"},
+)  # fmt: skip
+LETTER = Seen(
+    topic="cs2.dead-letters", partition=0, offset=3, timestamp=1_800_000_000_000, key=b"cs2",
+    headers={"gateway": "cs2", "reason": "wrong_type", "detail": "expected long", "path": "data.id", "received": "1"},
+    value=b'{"no\x1b": \xff}',
+)  # fmt: skip
+
+
+@pytest.fixture
+def tailed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Let `tail` yield one record, or one dead letter where those are asked for; keep what was asked."""
+    asked: list[dict[str, Any]] = []
+
+    def tail(_: Any, topics: list[str], __: Any, **options: Any) -> Iterator[Seen]:
+        asked.append({"topics": topics, **options})
+        yield LETTER if topics[0].endswith("dead-letters") else RECORD
+
+    monkeypatch.setattr(bridge.tail, "tail", tail)
+    return asked
+
+
+def test_tail_prints_records(run: Run, config: str, tailed: list[dict[str, Any]]) -> None:
+    """A line for each, JSON for programs; nothing in it steers the terminal."""
+    code, out, _ = run("tail", "-c", config, "cs2.match.updated", "--last", "5", "--count", "2", "--no-follow")
+    assert code == 0
+    assert "cs2.match.updated[1]@12 m1" in out
+    assert "\x9b" not in out
+    assert tailed[0] == {
+        "topics": ["cs2.match.updated"], "start": "end", "last": 5, "count": 2, "follow": False, "skip_missing": False,
+    }  # fmt: skip
+    line = json.loads(run("tail", "-c", config, "--json", "--from", "beginning")[1])
+    assert line["value"] == {"a": "\x9b2J"}
+    assert tailed[1]["start"] == "beginning"
+    assert tailed[1]["follow"]
+    assert "cs2.dead-letters" not in tailed[1]["topics"]
+
+
+def test_dead_letters_are_listed_and_shown(run: Run, config: str, tailed: list[dict[str, Any]]) -> None:
+    """The list says place, reason and field; one is shown by its place, with what it is in no way obeyed."""
+    row = json.loads(run("dead-letters", "list", "-c", config, "cs2", "--json")[1])
+    assert (row["place"], row["reason"], row["path"], row["bytes"]) == (
+        "cs2.dead-letters[0]@3",
+        "wrong_type",
+        "data.id",
+        10,
+    )
+    assert tailed[0]["topics"] == ["cs2.dead-letters"]
+    assert not tailed[0]["follow"]
+    assert "expected long" in run("dead-letters", "list", "-c", config)[1]
+    shown = run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3")[1].splitlines()
+    assert "reason: wrong_type" in shown
+    assert shown[-1] == '{"no\\x1b": \\xff}'
+
+
+@pytest.mark.usefixtures("tailed")
+def test_dead_letter_byte_for_byte(config: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """--raw writes the original bytes and nothing else."""
+    with pytest.raises(SystemExit):
+        main(["dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3", "--raw"])
+    assert capfdbinary.readouterr().out == LETTER.value
+
+
+@pytest.mark.usefixtures("tailed")
+def test_dead_letter_that_is_not_there(run: Run, config: str) -> None:
+    """A place without one is bad data, a gateway that does not exist a usage error."""
+    assert run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@4")[0] == 65
+    assert run("dead-letters", "list", "-c", config, "nonsense")[0] == 2
+
+
+# status, run, simulate, demo
+
+
+def test_status_asks_the_address_of_the_configuration(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--url, else http.listen of the file, else the default."""
+    asked: list[str] = []
+
+    def fetch(url: str) -> dict[str, Any]:
+        asked.append(url)
+        return {"name": "main"}
+
+    monkeypatch.setattr(bridge.status, "fetch", fetch)
+    assert json.loads(run("status", "--url", "http://h:1", "--json")[1]) == {"name": "main"}
+    assert run("status", "-c", config)[1].startswith("main")
+    run("status")
+    assert asked == ["http://h:1", "http://127.0.0.1:8080", "http://127.0.0.1:8080"]
+
+
+def test_status_of_a_bridge_that_listens_nowhere(run: Run, tmp_path: Path) -> None:
+    """`http: null` can't be asked."""
+    path = tmp_path / "off.yaml"
+    path.write_text(f"{CONFIG}http: null\n")
+    assert run("status", "-c", str(path))[0] == 78
+
+
+#: Runs `feedbridge run` with a service that is told how to end.
+FAKE_RUN = """
+import asyncio, sys, types
+mode = sys.argv[2]
+class Service:
+    def __init__(self, config): pass
+    async def run(self, stop):
+        print("up", flush=True)
+        if mode == "refused":
+            from bridge.errors import Refused
+            raise ExceptionGroup("tasks", [Refused("every gateway refused its key", mend="renew the keys")])
+        await stop.wait()
+        print("stopping", flush=True)
+        if mode == "stuck":
+            await asyncio.sleep(60)
+sys.modules["bridge.service"] = types.SimpleNamespace(Service=Service)
+from bridge.cli import main
+main(["run", "-c", sys.argv[1]])
+"""
+
+
+def fake_run(config: str, mode: str) -> subprocess.Popen[str]:
+    """Start it and wait until it is up."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAKE_RUN, config, mode],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_first_signal_ends_run_gracefully(number: signal.Signals, config: str) -> None:
+    """The service is asked to stop, and the exit code is 0."""
+    with fake_run(config, "well") as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "stopping\n", "")
+
+
+def test_second_signal_ends_run_at_once(config: str) -> None:
+    """Whoever asks twice does not wait."""
+    with fake_run(config, "stuck") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stopping\n"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_run_ends_in_time_though_stuck(tmp_path: Path) -> None:
+    """What does not come to an end within shutdown.timeout is ended, with 0: the journal has the rest."""
+    path = tmp_path / "quick.yaml"
+    path.write_text(f"{CONFIG}shutdown: {{timeout: 1s}}\n")
+    with fake_run(str(path), "stuck") as process:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_run_refused_everywhere_is_77(config: str) -> None:
+    """Also where the error comes out of a group of tasks."""
+    with fake_run(config, "refused") as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 77
+    assert err == "feedbridge: every gateway refused its key; renew the keys\n"
+
+
+def test_simulate_says_where_it_listens_and_ends() -> None:
+    """A program reads the address and the key from one line of JSON; SIGTERM ends it with 0."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge.cli", "simulate", "ticktock", "--listen", "127.0.0.1:0", "--key", "k-1", "--json"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        assert facts["url"].startswith("ws://127.0.0.1:")
+        assert facts["api_key"] == "k-1"
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
