@@ -1,0 +1,152 @@
+"""Gets the servers' archives through Maven into ``.cache/servers`` and checks every file against its SHA-256.
+
+Versions are pinned in ``pom-<server>.xml``, the files with their sums in ``<server>.sha256`` (as ``sha256sum`` writes
+them). A second call finds the folder complete and returns at once. Needs nothing but Python, a JDK and Maven, so it
+also runs as a program (``python3 tests/servers/fetch.py``) while the virtual environment is still being made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+CACHE: Final = HERE.parent.parent / ".cache"
+SERVERS: Final = ("kafka", "apicurio")
+
+#: Pinned, as another plugin may lay the files out differently.
+_GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_ATTEMPTS: Final = 3
+_NEEDS: Final = "install a JDK 17 or newer and Maven 3.8 or newer (Debian: openjdk-17-jdk-headless and maven)"
+
+
+class FetchError(Exception):
+    """A server's archives can't be had; the text says why and what to do."""
+
+
+def fetch(server: str) -> Path:
+    """Return the folder with the server's files, complete and checked; fetch them first where they are missing.
+
+    server: one of `SERVERS`. Several processes may call at once: one fetches, the others wait for it.
+    Raises FetchError: no JDK or Maven, Maven failed three times, a file is missing, unexpected or not the pinned one.
+    """
+    java()
+    sums = _sums(server)
+    version = hashlib.sha256((HERE / f"pom-{server}.xml").read_bytes() + repr(sums).encode()).hexdigest()[:12]
+    folder = CACHE / "servers" / f"{server}-{version}"
+    if folder.is_dir():
+        return folder
+    with _locked(server):
+        if not folder.is_dir():
+            fresh = _download(server)
+            _check(server, fresh, sums)
+            for archive in fresh.glob("*.tar.gz"):
+                _unpack(archive, fresh)
+            # Only a complete folder ever has the final name
+            fresh.rename(folder)
+    return folder
+
+
+def java() -> str:
+    """Return the path of the ``java`` program; FetchError where there is none."""
+    return _program("java")
+
+
+def lock(server: str) -> None:
+    """Write ``<server>.sha256`` anew from what Maven delivers now; to be run after a change of versions, and reviewed."""
+    with _locked(server):
+        fresh = _download(server)
+        lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(fresh.iterdir())]
+        (HERE / f"{server}.sha256").write_text("".join(lines))
+        shutil.rmtree(fresh)
+
+
+def main() -> int:
+    """``fetch [SERVER…]`` (the default: all) or ``lock [SERVER…]``; errors are one line on stderr."""
+    parser = argparse.ArgumentParser(description="Gets the servers that the tests run against.")
+    parser.add_argument("action", choices=("fetch", "lock"), nargs="?", default="fetch")
+    parser.add_argument("servers", nargs="*", metavar="server", help=f"of {', '.join(SERVERS)}; the default is all")
+    options = parser.parse_args()
+    servers = options.servers or SERVERS
+    if unknown := set(servers) - set(SERVERS):
+        parser.error(f"no such server: {', '.join(sorted(unknown))}")
+    try:
+        for server in servers:
+            lock(server) if options.action == "lock" else fetch(server)
+    except FetchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _download(server: str) -> Path:
+    """Let Maven copy the files of the pom into a new folder beside the final one, and return it."""
+    maven = _program("mvn")
+    fresh = CACHE / "servers" / f"{server}.part"
+    command = [maven, "-q", "-B", "-f", str(HERE / f"pom-{server}.xml"), _GOAL]
+    command += [f"-DoutputDirectory={fresh}", "-DincludeScope=runtime", "-Dstyle.color=never"]
+    said = ""
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(fresh, ignore_errors=True)
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode == 0:
+            return fresh
+        said = (run.stdout + run.stderr).strip()
+    raise FetchError(
+        f"{server}: Maven could not get the files in {_ATTEMPTS} attempts; its last words:\n{said[-2000:]}"
+    )
+
+
+def _check(server: str, folder: Path, sums: dict[str, str]) -> None:
+    found = {file.name: _sha256(file) for file in folder.iterdir()}
+    if found != sums:
+        wrong = sorted(name for name in found.keys() | sums.keys() if found.get(name) != sums.get(name))
+        raise FetchError(f"{server}: not the files that {server}.sha256 lists: {', '.join(wrong)}")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(folder, filter="data")
+        else:  # the first Python 3.11s lack filters; the sum of the archive is checked
+            tar.extractall(folder)  # noqa: S202
+    archive.unlink()
+
+
+def _sums(server: str) -> dict[str, str]:
+    lines = (HERE / f"{server}.sha256").read_text().splitlines()
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise FetchError(f"the tests run on a real Kafka and need `{name}`, which is not on PATH: {_NEEDS}")
+    return path
+
+
+@contextmanager
+def _locked(server: str) -> Iterator[None]:
+    (CACHE / "servers").mkdir(parents=True, exist_ok=True)
+    with (CACHE / "servers" / f"{server}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+        # Closing the file frees the lock, also when this process is killed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
