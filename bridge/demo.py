@@ -30,7 +30,6 @@ from bridge.catalog import Catalog
 from bridge.errors import BridgeError, Unreachable
 from bridge.kafka import Admin
 from bridge.ops.metrics import Metrics
-from bridge.pipeline import MAX_VALUE
 from bridge.screen import Counts, Facts, Meter
 from bridge.service import Service
 from bridge.sim.predictstreet import PredictStreetSim
@@ -125,9 +124,9 @@ class StandIn:
 class DemoService(Service):
     """A bridge whose topics are made by someone else: the stand-in can't be asked about their settings."""
 
-    def _ensure_topics(self) -> int:
+    def _ensure_topics(self) -> dict[str, int]:
         """Trust `StandIn.create`, which sets no limits."""
-        return MAX_VALUE
+        return {}
 
 
 class Reader(threading.Thread):

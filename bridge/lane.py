@@ -46,6 +46,8 @@ HEARTBEAT_EVERY: Final = 0.5
 #: The cap of one transaction, so that it stays short.
 MAX_FRAMES: Final = 4000
 MAX_BYTES: Final = 8 << 20
+#: After a batch that was too large only as a whole, larger ones are tried again in steps of so many seconds.
+CRAMPED: Final = 60.0
 #: A producer that lived shorter (s) died of something that will not pass at once.
 SHORT_LIFE: Final = 5.0
 #: Between tries after something that only a person or time can mend (s).
@@ -97,6 +99,9 @@ class Lane(threading.Thread):
         self._memory = parts.memory()
         self._outages = parts.outages(self._memory)
         self._position = 0
+        #: Frames in one transaction at most, and when (monotonic) more may be tried.
+        self._most = MAX_FRAMES
+        self._more_at = 0.0
         #: Another process took the lane from this one: the ledger's last entry may be ours although it lives.
         self._fenced = False
         self._stopping = threading.Event()
@@ -247,7 +252,7 @@ class Lane(threading.Thread):
     def _next_batch(self) -> Batch:
         """What has arrived since the last transaction, up to its cap."""
         parts, pipeline = self._parts, self._parts.pipeline
-        first, frames = parts.journal.read(self._position, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
+        first, frames = parts.journal.read(self._position, max_frames=self._most, max_bytes=MAX_BYTES)
         if first != self._position:
             self._log.error("journal_damaged", frames_lost=first - self._position)
         try:
@@ -288,6 +293,9 @@ class Lane(threading.Thread):
             if self.trouble is not None:
                 self._wait(None)
             parts.tally.transaction(seconds)
+            if self._most < MAX_FRAMES and monotonic() >= self._more_at:
+                self._most = min(self._most * 2, MAX_FRAMES)
+                self._more_at = monotonic() + CRAMPED
             return
 
     def _keep_aside(self, oversize: Sequence[tuple[str, bytes]]) -> None:
@@ -314,8 +322,13 @@ class Lane(threading.Thread):
             found = searching.culprit(batch.records)
         finally:
             searching.close()
-        if found is not None:
-            index, error = found
+        if found is None and batch.frames > 1:
+            # Each alone is taken: what the client made of them together was too large for a topic.
+            self._most = max(batch.frames // 8, 1)
+            self._more_at = monotonic() + CRAMPED
+            self._log.warning("batch_refused", frames=batch.frames, next=self._most, reason=str(aborted.error))
+        elif batch.records:
+            index, error = found or (0, aborted.error)
             pipeline, position = self._parts.pipeline, batch.owners[index]
             if position in pipeline.poisoned:
                 pipeline.unfit.add(position)

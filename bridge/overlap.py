@@ -37,7 +37,8 @@ async def overlap(name: str, kind: Kind, make: Callable[..., Gateway], *, second
     nothing can be told; it is not where `dedupe.seq_scope` should be ``connection``.
     """
     listeners = [
-        _Listener(Ways(Route(name, kind, frozenset(), {}, ""), seq_scope="global", max_value=1 << 62)) for _ in "ab"
+        _Listener(Ways(Route(name, kind, frozenset(), {}, ""), seq_scope="global", max_value=1 << 62, limits={}))
+        for _ in "ab"
     ]
     tasks = []
     for listener, pause in zip(listeners, (HEAD_START * seconds, (1 - HEAD_START) * seconds), strict=True):

@@ -22,7 +22,7 @@ from bridge.recovery import Outages
 from bridge.route import Counts, Route, Sighting, Ways
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bridge.dedupe import Window
     from bridge.frame import Headers
@@ -85,12 +85,14 @@ class Pipeline:
         outages: Outages,
         seq_scope: str = "global",
         max_value: int = MAX_VALUE,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
-        """Compile the codecs. max_value: largest record value (bytes) that the topics take."""
+        """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics."""
         self._memory = memory
         self._outages = outages
-        self._max_value = max_value
-        self._ways = {route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value) for route in routes}
+        self._ways = {
+            route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value, limits=limits) for route in routes
+        }
         #: position → (reason, detail): frames that can't be published whatever they hold, see `bridge.lane`.
         self.poisoned: dict[int, tuple[str, str]] = {}
         #: Positions whose dead letter Kafka refused too: it goes without the bytes, which are kept aside.
@@ -255,7 +257,7 @@ class Pipeline:
         if known:
             headers.append(("type", known.encode(errors="replace")))
         value = raw
-        limit = 0 if position in self.unfit else self._max_value
+        limit = 0 if position in self.unfit else gateway.max_dead_letter
         if len(raw) > limit:
             digest = hashlib.sha256(raw).hexdigest()
             headers += [("size", b"%d" % len(raw)), ("sha256", digest.encode())]

@@ -136,6 +136,8 @@ class Publisher:
         nothing else: a refused record leaves a hole in the sequence numbers of the one that sent it.
         """
         for index, record in enumerate(records):
+            if self._give_up():
+                raise GivenUp("stopped while a refused record was sought", where="kafka")
             found: list[KafkaError] = []
             try:
                 self._repeat(self._producer.begin_transaction)

@@ -74,20 +74,30 @@ class Sighting(msgspec.Struct, gc=False):
 class Ways:
     """The compiled ways of one gateway's types."""
 
-    def __init__(self, route: Route, *, seq_scope: str, max_value: int) -> None:
-        """Compile the codecs. max_value: largest record value (bytes) that the topics take."""
+    def __init__(
+        self, route: Route, *, seq_scope: str, max_value: int, limits: Mapping[str, int] | None = None
+    ) -> None:
+        """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics."""
         self.gateway = route.gateway
         self.dead_letters = route.dead_letters
         self.dead_seed = _seed(route.gateway, "dead-letters")
         self._route = route
-        self._max_value = max_value
+        limits = limits or {}
+        self.max_dead_letter = limits.get(route.dead_letters, max_value)
         self._decode = MetaCodec(route.kind).decode
+
+        def most(frame_type: FrameType) -> int:
+            topics = route.topics.get(frame_type.type, ())
+            return min((limits.get(topic, max_value) for topic, _ in topics), default=max_value)
+
         self._known = {
-            name: Way(route, frame_type, name, Codec(frame_type), seq_scope=seq_scope)
+            name: Way(route, frame_type, name, Codec(frame_type), seq_scope=seq_scope, max_value=most(frame_type))
             for name, frame_type in route.kind.types.items()
         }
         codec = UnknownCodec(route.kind.unknown)
-        self._make: Callable[[str], Way] = lambda name: Way(route, route.kind.unknown, name, codec, seq_scope=seq_scope)
+        self._make: Callable[[str], Way] = lambda name: Way(
+            route, route.kind.unknown, name, codec, seq_scope=seq_scope, max_value=most(route.kind.unknown)
+        )
         self._unknown = {UNKNOWN: self._make(UNKNOWN)}
 
     def all(self) -> list[Way]:
@@ -118,7 +128,7 @@ class Ways:
             return None
         data, text = way.read(envelope, raw)
         meta = envelope.meta
-        if len(raw) > self._max_value // 2 and (size := len(way.encode(meta, data))) > self._max_value:
+        if len(raw) > way.max_value // 2 and (size := len(way.encode(meta, data))) > way.max_value:
             raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
 
         content = xxhash.xxh3_64_intdigest(text, way.seed)
@@ -174,9 +184,17 @@ class Way:
     """One type of one gateway: its compiled codec, its topics, its place in the window."""
 
     def __init__(
-        self, route: Route, frame_type: FrameType, name: str, codec: Codec | UnknownCodec, *, seq_scope: str
+        self,
+        route: Route,
+        frame_type: FrameType,
+        name: str,
+        codec: Codec | UnknownCodec,
+        *,
+        seq_scope: str,
+        max_value: int,
     ) -> None:
-        """name: the type as the gateway sends it."""
+        """name: the type as the gateway sends it. max_value: largest record value (bytes) that its topics take."""
+        self.max_value = max_value
         self.type = name.encode(errors="replace")
         self.publish = frame_type.publish
         self.topics = tuple(route.topics.get(frame_type.type, ()))

@@ -57,9 +57,6 @@ STUCK: Final = 60.0
 #: An active lane commits at least every half second; this much later (s) it is no longer ready.
 SILENT: Final = 5.0
 
-#: Topics that hold frames, as records or as dead letters.
-_FRAMES: Final = frozenset({Role.DATA, Role.DEAD_LETTERS})
-
 log = structlog.get_logger(__name__)
 
 
@@ -221,11 +218,11 @@ class Service:
     async def _start_lanes(self, journal: Journal) -> None:
         """Find schema ids and topics, then start the lanes; asks again while Kafka or the registry is away."""
         framing: Mapping[tuple[str, str], bytes] | None = None
-        max_value = MAX_VALUE
+        limits: Mapping[str, int] = {}
         while framing is None:
             try:
                 framing = await asyncio.to_thread(self._framing)
-                max_value = await asyncio.to_thread(self._ensure_topics)
+                limits = await asyncio.to_thread(self._ensure_topics)
             except Unreachable as error:
                 framing = None
                 if self._waiting != str(error):
@@ -233,7 +230,7 @@ class Service:
                 self._waiting = str(error)
                 await asyncio.sleep(RETRY)
         self._waiting = None
-        lane = self._lane(journal, framing, max_value)
+        lane = self._lane(journal, framing, limits)
         self._lanes = [lane]
         lane.start()
 
@@ -254,10 +251,10 @@ class Service:
             ids = registry.resolve_all(self._plan)
         return {(each.topic, each.type): b"\0" + ids[each.subject].to_bytes(4, "big") for each in subjects}
 
-    def _ensure_topics(self) -> int:
+    def _ensure_topics(self) -> dict[str, int]:
         """Make missing topics, where the configuration lets us. Blocking.
 
-        Returns the largest record value (bytes) that all topics of frames take.
+        Returns the largest record value (bytes) that each topic takes, where that can be seen.
         """
         admin = kafka.Admin(self.config)
         states = (topics.apply if self.config.topics.create else topics.compare)(admin, self._plan)
@@ -272,10 +269,13 @@ class Service:
             more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""
             raise ConfigError(f"topic {first}{more} missing", where="kafka", mend="run `feedbridge topics apply`")
         log.info("topics", **counts)
-        limits = [state.limit for state in states if state.plan.role in _FRAMES and state.limit is not None]
-        return min(MAX_VALUE, *(limit - min(HEADROOM, limit // 4) for limit in limits), MAX_VALUE)
+        return {
+            state.plan.name: min(state.limit - min(HEADROOM, state.limit // 4), MAX_VALUE)
+            for state in states
+            if state.limit is not None
+        }
 
-    def _lane(self, journal: Journal, framing: Mapping[tuple[str, str], bytes], max_value: int) -> Lane:
+    def _lane(self, journal: Journal, framing: Mapping[tuple[str, str], bytes], limits: Mapping[str, int]) -> Lane:
         config, number = self.config, 0
         codec = EntryCodec(self._catalog.own("ledger"))
         gap_topic = topics.own_name(config, Role.GAPS)
@@ -317,7 +317,7 @@ class Service:
             memory=first,
             outages=outages(first),
             seq_scope=config.dedupe.seq_scope,
-            max_value=max_value,
+            limits=limits,
         )
         return Lane(
             Parts(
