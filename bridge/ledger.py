@@ -9,19 +9,18 @@ Pure: bytes in, bytes out. The reading consumer is in `bridge.lane`.
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import fastavro
 import msgspec
 
+from bridge.avro_reader import reader
 from bridge.codec import SINGLE_OBJECT, RecordCodec, fingerprint
 from bridge.errors import BadData
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from bridge.dedupe import Window
 
@@ -78,18 +77,19 @@ class EntryCodec:
     """Entries to and from their Avro single-object encoding. schema: the ledger's, as parsed JSON."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        """Parse the schema once."""
+        """Compile the schema once."""
         self._prefix = SINGLE_OBJECT + fingerprint(schema)
         self._encode = RecordCodec(schema).encode
-        # Times stay integers on both sides: what is written is what is read.
-        self._schema: Any = fastavro.parse_schema(_plain(schema))
+        self._read: Callable[[bytes, int], Entry] = reader(
+            schema, {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection}
+        )
 
     def encode(self, entry: Entry) -> bytes:
         """Return the value of the ledger record."""
         return self._prefix + self._encode(entry)
 
     def decode(self, value: bytes) -> Entry:
-        """Read one back.
+        """Read one back; times stay integers.
 
         Raises `BadData` where the value is none of ours: another program writes to the ledger topic, or a newer
         version of feedbridge did.
@@ -100,11 +100,7 @@ class EntryCodec:
                 where="ledger",
                 mend="run the version of feedbridge that wrote it, or a newer one",
             )
-        try:
-            found = fastavro.schemaless_reader(io.BytesIO(value[len(self._prefix) :]), self._schema, None)
-            return msgspec.convert(found, Entry)
-        except (EOFError, ValueError, IndexError, msgspec.ValidationError) as error:
-            raise BadData(f"a damaged entry ({type(error).__name__})", where="ledger") from error
+        return self._read(value, len(self._prefix))
 
 
 class Keys:
@@ -186,12 +182,3 @@ class Memory:
         if writer != instance:
             position = min(position, opened_at)
         return max(position, first)
-
-
-def _plain(schema: Any) -> Any:
-    """Return the schema without logical types."""
-    if isinstance(schema, dict):
-        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
-    if isinstance(schema, list):
-        return [_plain(value) for value in schema]
-    return schema

@@ -45,7 +45,18 @@ def run(*, path: Path) -> None:
     config = load(path, log_as_configured=True)
     from bridge.service import Service
 
-    asyncio.run(_serve(Service(config), shutdown=config.shutdown.timeout))
+    service = Service(config)
+    _spare_the_collector()
+    asyncio.run(_serve(service, shutdown=config.shutdown.timeout))
+
+
+def _spare_the_collector() -> None:
+    """Have Python look for cycles less often: what flows makes none, and the looking took 6 % of the CPU."""
+    import gc
+
+    gc.collect()
+    gc.freeze()  # what is here now stays
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _serve(service: Service, *, shutdown: float) -> None:
