@@ -80,8 +80,17 @@ class Window:
     def admit(self, traits: int, identity: int, content: int, entity: int, now: int) -> int:
         """Judge one frame and remember the answer.
 
-        Returns the code for the ledger: `traits` plus a `Disposition`. After PUBLISHED, `collision` says whether
-        the identity was known with other content.
+        Returns the code for the ledger: `traits` plus a `Disposition`. A plain duplicate leaves no trace.
+        """
+        code = self.judge(traits, identity, content, entity)
+        if code & DISPOSITION_MASK != DUPLICATE or code & FROM_REST:
+            self.remember(code, identity, content, entity, now)
+        return code
+
+    def judge(self, traits: int, identity: int, content: int, entity: int) -> int:
+        """What `admit` would answer; nothing is remembered.
+
+        After PUBLISHED, `collision` says whether the identity was known with other content.
         """
         self.collision = False
         if traits & IDENTIFIED:
@@ -97,16 +106,12 @@ class Window:
                     return (traits | DUPLICATE) & ~FROM_REST
                 if records[1]:
                     # One live frame for each REST record: the match is used up, which the ledger must know.
-                    code = traits | FROM_REST | DUPLICATE
-                    self.remember(code, identity, content, entity, now)
-                    return code
-        code = traits
+                    return traits | FROM_REST | DUPLICATE
         if traits & STATE and not self.keep_unchanged:
             last = self._last.get(entity)
             if last is not None and last[0] == content:
-                code |= UNCHANGED
-        self.remember(code, identity, content, entity, now)
-        return code
+                return traits | UNCHANGED
+        return traits
 
     def remember(self, code: int, identity: int, content: int, entity: int, now: int) -> None:
         """Take in one disposed frame: the one way into the window, live and from the ledger."""

@@ -25,9 +25,10 @@ from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
 from bridge.pipeline import Undisposed
 from bridge.publisher import Aborted, GivenUp
+from bridge.standby import Pending, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bridge.journal import Journal
@@ -50,6 +51,10 @@ MAX_BYTES: Final = 8 << 20
 CRAMPED: Final = 60.0
 #: A producer that lived shorter (s) died of something that will not pass at once.
 SHORT_LIFE: Final = 5.0
+#: Longest wait (s) for an entry of the ledger.
+POLL: Final = 0.05
+#: A standby whose frames never match the active's waits no longer (s) for the ledger to show them.
+STRANGE: Final = 60.0
 #: Between tries after something that only a person or time can mend (s).
 RETRY: Final = 1.0
 
@@ -61,6 +66,7 @@ class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
+    connected: gateway → whether it is up here. chance: uniform in [0, 1).
     """
 
     lane: int
@@ -76,6 +82,8 @@ class Parts:
     reader: Callable[[], LedgerReader]
     now: Callable[[], int]
     takeover_after: float
+    connected: Callable[[], Mapping[str, bool]]
+    chance: Callable[[], float]
     oversize: Path
     tally: Tally
 
@@ -102,8 +110,7 @@ class Lane(threading.Thread):
         #: Frames in one transaction at most, and when (monotonic) more may be tried.
         self._most = MAX_FRAMES
         self._more_at = 0.0
-        #: Another process took the lane from this one: the ledger's last entry may be ours although it lives.
-        self._fenced = False
+        self._watch = Watch(instance=parts.instance, takeover_after=parts.takeover_after, chance=parts.chance)
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._log = log.bind(lane=parts.lane)
@@ -137,7 +144,7 @@ class Lane(threading.Thread):
             except GivenUp:
                 break
             except Fenced as fenced:
-                self._fenced = True
+                self._watch.fenced(monotonic())
                 self._become(STANDBY, str(fenced))
             except LaneError as error:
                 self._become(RECOVERING, str(error))
@@ -157,52 +164,79 @@ class Lane(threading.Thread):
         parts = self._parts
         with ExitStack() as life:
             with closing(parts.reader()) as reader:
-                memory = self._stand_by(reader)
-                if memory is None:
+                taken = self._stand_by(reader)
+                if taken is None:
                     return
                 self._become(RECOVERING, None)
                 publisher = life.enter_context(closing(parts.publisher(self._wait, self._give_up)))
-                self._take_over(reader, publisher, memory)
+                self._take_over(reader, publisher, *taken)
             self._publish(publisher)
 
-    def _stand_by(self, reader: LedgerReader) -> Memory | None:
-        """Read the ledger until it is ours to take; None when stopped before."""
-        parts = self._parts
+    def _stand_by(self, reader: LedgerReader) -> tuple[Memory, Pending, bool] | None:
+        """Read the ledger, tick off the own frames that it shows, until it is ours to take; None when stopped before.
+
+        Returns what the ledger tells, what it has not shown, and whether another process had the lane before.
+        """
+        parts, watch, journal = self._parts, self._watch, self._parts.journal
         memory = parts.memory()
-        oldest = parts.journal.oldest()
+        oldest = journal.oldest()
         reader.seek(min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span)
-        heard = monotonic()
+        watch.begin(monotonic())
+        pending: Pending | None = None
+        looked = 0
         while not self._ended():
-            self.beat = monotonic()
-            for entry, at in reader.poll(0.05):
+            now = self.beat = monotonic()
+            for entry, at in reader.poll(POLL):
                 memory.take(entry, at)
-                heard = monotonic()
+                watch.hear(entry, monotonic())
+                if pending is not None:
+                    pending.show(entry)
             if not reader.at_end():
-                heard = monotonic()  # silence counts only while it can be told from being cut off
+                watch.blind(monotonic())  # silence counts only while it can be told from being cut off
                 continue
-            last = memory.last
-            if last is None or last.kind == RESIGN:
-                return memory
-            if last.journal == parts.journal.id and not self._fenced:
-                return memory  # its writer held the journal that this process holds now, so it is gone
-            if monotonic() - heard >= parts.takeover_after:
-                return memory
-            if self.role != STANDBY:
+            if pending is None:
+                looked = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
+                pending = Pending(memory, looked)
+            now = monotonic()
+            first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
+            looked = first + len(frames)
+            pending.receive(parts.pipeline.observe(first, frames), looked, now)
+            parts.tally.observed(parts.pipeline)
+            journal.trim(pending.first)
+            self._position = pending.first
+            for gateway, up in parts.connected().items():
+                watch.gateway(gateway, own=up, active=memory.connected(gateway), now=now)
+            if not pending.matched and (lost := pending.forget(now - STRANGE)):
+                self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
+            reason = watch.decide(
+                now, journal=journal.id, missed_since=pending.missed_since(), alike=pending.matched > 0
+            )
+            if reason is not None:
+                self._log.info("lane_taken_over", reason=reason)
+                return memory, pending, memory.last is not None and memory.last.journal != journal.id
+            if self.role != STANDBY or self.trouble is not None:
                 self._become(STANDBY, None)
         return None
 
-    def _take_over(self, reader: LedgerReader, publisher: Publisher, memory: Memory) -> None:
+    def _take_over(
+        self,
+        reader: LedgerReader,
+        publisher: Publisher,
+        memory: Memory,
+        pending: Pending,
+        followed: bool,  # noqa: FBT001
+    ) -> None:
         """Fence, write the first entry, read up to it."""
         parts = self._parts
         publisher.fence()
-        self._fenced = False
         nonce = uuid.uuid4().hex
         publisher.commit([], self._entry_record(kind=FIRST, nonce=nonce), parts.lane)
         wrote = monotonic()
         while memory.last is None or memory.last.nonce != nonce:
             self.beat = monotonic()
-            for entry, at in reader.poll(0.1):
+            for entry, at in reader.poll(POLL):
                 memory.take(entry, at)
+                pending.show(entry)
             if monotonic() - wrote > HEARTBEAT_EVERY:
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
                 wrote = monotonic()
@@ -210,9 +244,9 @@ class Lane(threading.Thread):
                 raise GivenUp("stopped while reading the ledger", where="kafka")
         self._memory = memory
         self._outages = parts.outages(memory)
-        parts.pipeline.adopt(memory, self._outages)
+        parts.pipeline.adopt(memory, self._outages, pending.handover() if followed else None)
         journal = parts.journal
-        self._position = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
+        self._position = pending.first
         journal.trim(self._position)
         self._become(
             ACTIVE,
@@ -234,7 +268,7 @@ class Lane(threading.Thread):
                 if monotonic() >= self._deadline:
                     raise GivenUp("stopped with frames left in the journal", where="lane")
                 batch = self._next_batch()
-                if batch:
+                if batch or self._outages.changed:
                     self._commit(publisher, batch)
                     self.committed_at = wrote = monotonic()
                 self._position = batch.position

@@ -172,6 +172,11 @@ class Memory:
         self.last = entry
         self.entries += 1
 
+    def connected(self, gateway: str) -> bool:
+        """Whether the active process has that gateway up, all its connections."""
+        states = [each.up for (name, _), each in self.connections.items() if name == gateway]
+        return bool(states) and all(states)
+
     def resume(self, journal: str, instance: str, *, first: int, opened_at: int) -> int:
         """Where this process goes on in its journal.
 

@@ -16,10 +16,11 @@ import xxhash
 from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.errors import BadFrame, LaneError
-from bridge.frame import EVENT, Disposition, Frame, Record
+from bridge.frame import EVENT, STANDBY, STREAM, Disposition, Frame, Record
 from bridge.ledger import Learned
 from bridge.recovery import Outages
 from bridge.route import Counts, Route, Sighting, Ways
+from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,13 +99,37 @@ class Pipeline:
         #: Positions whose dead letter Kafka refused too: it goes without the bytes, which are kept aside.
         self.unfit: set[int] = set()
         self.dead: dict[tuple[str, str], int] = {}
+        self._handover = Handover()
         self.orphans: dict[str, int] = {}
 
-    def adopt(self, memory: Memory, outages: Outages) -> None:
-        """Go on with what another reading of the ledger gave; the compiled codecs stay."""
+    def adopt(self, memory: Memory, outages: Outages, handover: Handover | None = None) -> None:
+        """Go on with what another reading of the ledger gave; the compiled codecs stay.
+
+        handover: what this process knows of its own journal, where it was a standby before.
+        """
         self._memory = memory
         self._outages = outages
+        self._handover = handover or Handover()
         self.drain()
+
+    def observe(self, first: int, frames: Sequence[Frame]) -> list[Seen | Outage]:
+        """Read frames as a standby does: what the window must know of each, nothing is judged or remembered."""
+        found: list[Seen | Outage] = []
+        for position, frame in enumerate(frames, first):
+            gateway = self._ways.get(frame.gateway)
+            if frame.source == EVENT:
+                if msgspec.json.decode(frame.raw)["event"] in {"down", "up"}:
+                    found.append(Outage(position, frame.gateway, frame.connection, frame.received))
+            elif gateway is not None:
+                try:
+                    sighting = gateway.sight(frame)
+                except BadFrame:
+                    identity = xxhash.xxh3_64_intdigest(frame.raw, gateway.dead_seed)
+                    found.append(Seen(position, identity, 0, 0, dedupe.IDENTIFIED))
+                    continue
+                if sighting is not None:
+                    found.append(Seen(position, sighting.identity, sighting.content, sighting.entity, sighting.traits))
+        return found
 
     @property
     def window(self) -> Window:
@@ -161,7 +186,15 @@ class Pipeline:
             return
         try:
             sighting = gateway.sight(frame)
-            if sighting is not None and self._judge(batch, sighting):
+            if sighting is None:
+                return
+            if position < self._handover.until:
+                sighting.way.counts.received -= 1  # counted when it was observed
+            if position in self._handover.superseded:
+                code = (sighting.traits & ~dedupe.STATE) | Disposition.SUPERSEDED
+                self._note(batch, code, sighting)
+                sighting.way.counts.superseded += 1
+            elif self._judge(batch, sighting):
                 self._publish(batch, sighting, frame, position)
         except BadFrame as bad:
             self._bury(batch, gateway, frame, position, bad)
@@ -188,13 +221,20 @@ class Pipeline:
             return False
         return True
 
+    def _note(self, batch: Batch, code: int, sighting: Sighting) -> None:
+        """Have ledger and window know of a frame that is not published."""
+        self._memory.window.remember(code, sighting.identity, sighting.content, sighting.entity, batch.now)
+        batch.codes.append(code)
+        batch.hashes += TRIPLE.pack(sighting.identity, sighting.content, sighting.entity)
+
     def _publish(self, batch: Batch, sighting: Sighting, frame: Frame, position: int) -> None:
         """Make the records of one frame, one for each layout."""
         way, meta, data, own = sighting.way, sighting.meta, sighting.data, sighting.own
         value = way.encode(meta, data)
+        late = frame.source == STREAM and position < self._handover.until
         headers: Headers = [
             ("type", way.type),
-            ("source", frame.source.encode()),
+            ("source", (STANDBY if late else frame.source).encode()),
             ("received", b"%d" % frame.received),
         ]
         if meta.seq is not None:
@@ -225,6 +265,8 @@ class Pipeline:
         if event == "learn":
             self._learn(batch, frame.gateway, list(facts["pairs"].items()), frame.received)
             return
+        if position < self._handover.until and position not in self._handover.outages:
+            return  # the active's own connection had no such outage
         for record in self._outages.event(frame.gateway, frame.connection, event, facts, frame.received):
             batch.records.append(record)
             batch.owners.append(position)

@@ -112,6 +112,11 @@ class Outages:
         self._changed.clear()
         return changed
 
+    @property
+    def changed(self) -> bool:
+        """Whether a connection went up or down since the last `drain`."""
+        return bool(self._changed)
+
     def drain_opened(self) -> dict[tuple[str, str], int]:
         """Return (gateway, cause) → gaps opened since the last call."""
         opened, self._opened = self._opened, {}
@@ -142,8 +147,15 @@ class Outages:
         return [self._writer.record(self._describe(gap, to=None), at)]
 
     def _up(self, known: Connection, at: int) -> list[Record]:
-        """Close the gap that is open, if one is."""
+        """Close the gap that is open, if one is.
+
+        A connection that comes up while the ledger has it up was cut without a word: the process that held it died, and
+        nobody received between its last frame and now.
+        """
         records = []
+        if known.up and known.last_frame is not None and known.last_frame < at:
+            records += self._down(known, CRASH, None, at)
+            known = self._connections[known.gateway, known.connection]
         if known.gap is not None:
             records.append(self._writer.record(self._describe(known, to=at), at))
         self._set(_replace(known, up=True, gap=None, gap_from=None, gap_cause=None))

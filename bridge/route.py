@@ -56,6 +56,7 @@ class Counts(msgspec.Struct):
     unchanged: int = 0
     duplicates: int = 0
     collisions: int = 0
+    superseded: int = 0
 
 
 class Sighting(msgspec.Struct, gc=False):

@@ -7,6 +7,7 @@ that has reached the process is safe from then on, whatever else is not there ye
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -334,6 +335,8 @@ class Service:
                 reader=reader,
                 now=self._now,
                 takeover_after=config.standby.takeover_after,
+                connected=lambda: {each.name: each.status().connected for each in self._gateways},
+                chance=random.random,
                 oversize=Path(config.journal.path) / "oversize",
                 tally=Tally(self.metrics, journal),
             )

@@ -28,6 +28,12 @@ class Tally:
         """Take the time of one transaction, begin to committed."""
         self._metrics.transaction_seconds.observe(seconds)
 
+    def observed(self, pipeline: Pipeline) -> None:
+        """Take what a standby has read."""
+        for counts in pipeline.drain():
+            self._metrics.frames_received.labels(counts.gateway, counts.type).inc(counts.received)
+        self.journal()
+
     def batch(self, pipeline: Pipeline, outages: Outages, batch: Batch, now: int) -> None:
         """Take what one committed batch did. now: ms since the epoch."""
         metrics = self._metrics

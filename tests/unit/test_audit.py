@@ -23,8 +23,8 @@ from bridge.frame import STREAM
 from bridge.frame import Frame as Received
 from bridge.ledger import Memory
 from bridge.pipeline import Pipeline
-from bridge.route import Route
 from bridge.recovery import GapWriter, Outages
+from bridge.route import Route
 from bridge.sim import PredictStreetKnobs, Sent
 from tests.audit import Audit, Fault, Published, Schemas, ledger_faults, stray_faults
 from tests.audit.exact import Number, Schema, differences, freeze, parse
@@ -32,7 +32,7 @@ from tests.audit.frames import frames
 
 CATALOG = Catalog.load()
 PARTITIONS = 6
-COUNT = 1000
+COUNT = 700
 Kind = Literal["ticktock", "predictstreet"]
 GATEWAYS = {"ticktock": ("cs2", "ticktock"), "predictstreet": ("markets", "predictstreet-market")}
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from bridge.catalog import Catalog
-from bridge.dedupe import Window
+from bridge.dedupe import TRIPLE, Window
 from bridge.frame import EVENT, REST, STREAM, Frame, Record
-from bridge.ledger import Memory
+from bridge.ledger import Connection, Memory
 from bridge.pipeline import Batch, Pipeline, Undisposed
 from bridge.recovery import GapWriter, Outages
 from bridge.route import Route, Sighting, Ways
+from bridge.standby import Handover, Seen
 
 CATALOG = Catalog.load()
 NOW = 1_779_000_000_000
@@ -371,6 +372,55 @@ class TestDedupe:
         )
         assert piping.drain() == []
         assert piping.drain_dead() == {("cs2", "not_json"): 1}
+
+
+class TestTakeover:
+    """What a standby does with its own journal when the lane becomes its."""
+
+    def test_it_sees_what_it_would_have_judged(self) -> None:
+        """The hashes that a standby looks for are those that an active writes, dead letters included."""
+        frames = [
+            frame(raw("match.updated", {"id": "m"})),
+            frame(raw("event.kill", {"match_id": "m"}, seq=2)),
+            frame(b"rubbish"),
+            frame(b'{"type":"pong"}', gateway="markets"),
+        ]
+        batch = pipeline().process(0, frames, NOW)
+        seen = [each for each in pipeline().observe(0, frames) if isinstance(each, Seen)]
+        assert b"".join(TRIPLE.pack(each.identity, each.content, each.entity) for each in seen) == batch.hashes
+        assert [each.position for each in seen] == [0, 1, 2]
+
+    def test_late_frames_say_so_and_superseded_states_are_not_published(self) -> None:
+        """An older state behind a newer one that the ledger shows is counted, remembered and dropped."""
+        known = memory()
+        piping = pipeline(known)
+        frames = [
+            frame(raw("match.updated", {"id": "m", "score_a": 1})),
+            frame(raw("event.kill", {"match_id": "m"}, seq=2)),
+            frame(raw("match.updated", {"id": "n"}, seq=3)),
+        ]
+        piping.observe(0, frames[:2])
+        piping.adopt(known, outages(known), Handover(until=2, superseded=frozenset({0})))
+        batch = piping.process(0, frames, NOW)
+        assert [(record.topic, headers(record)["source"]) for record in batch.records] == [
+            ("cs2.event.kill", b"standby"),
+            ("cs2.match.updated", b"stream"),
+        ]
+        assert batch.codes[0] & 7 == 3
+        assert piping.process(3, frames[:1], NOW).records == []
+
+    def test_outages_that_the_active_lived_through_make_no_gap(self) -> None:
+        """Only those that are handed over do."""
+
+        def event(name: str) -> Frame:
+            return Frame("cs2", "list", NOW, EVENT, json.dumps({"event": name}).encode())
+
+        known = memory()
+        known.connections["cs2", "list"] = Connection("cs2", "list", up=True, last_frame=NOW - 5)
+        piping = pipeline(known)
+        piping.adopt(known, outages(known), Handover(until=3, outages=frozenset({2})))
+        batch = piping.process(0, [event("down"), event("up"), event("down")], NOW)
+        assert batch.owners == [2]
 
 
 def test_frames_of_a_gateway_that_is_gone_are_counted() -> None:

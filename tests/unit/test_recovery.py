@@ -98,6 +98,14 @@ def test_a_stop_stays_one_gap_through_the_restart() -> None:
     assert (closed["id"], closed["cause"], closed["to"]) == (opened["id"], "stopped", 99)
 
 
+def test_a_connection_that_comes_up_while_the_ledger_has_it_up_was_cut_without_a_word() -> None:
+    """Its holder died, and nobody received between that one's last frame and now: one gap, opened and closed."""
+    tracker = outages({("cs2", "list"): Connection("cs2", "list", up=True, last_frame=3000)})
+    opened, closed = map(read, tracker.event("cs2", "list", "up", {}, 9000))
+    assert opened["id"] == closed["id"]
+    assert (closed["from"], closed["to"], closed["cause"], closed["state"]) == (3000, 9000, "crash", "lost")
+
+
 def test_the_ledger_learns_of_changes_once() -> None:
     """Each drain holds what changed since the one before."""
     tracker = outages()

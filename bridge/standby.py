@@ -1,0 +1,217 @@
+"""What a standby knows: what the ledger has shown of its own frames, and when the lane is its to take.
+
+Pure. A standby receives the same frames as the active process, into a journal of its own. `Pending` ticks them off as the
+ledger shows them, so that what is left at a takeover is exactly what the active had not published. `Watch` decides when
+to take over, from what was heard and by the standby's own monotonic clock: no two clocks are ever compared, and a wrong
+suspicion costs a fencing, never a duplicate (design section 8).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from bridge import dedupe
+from bridge.dedupe import TRIPLE
+from bridge.ledger import RESIGN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bridge.ledger import Entry, Memory
+
+#: Frames that the ledger has not shown for so long (s) were missed by the active.
+MISSED: Final = 5.0
+#: After a takeover because of missed frames, the next for that reason comes no sooner (s).
+MISSED_AGAIN: Final = 60.0
+#: Patience grows with each lost duel up to so many times `takeover_after`, and shrinks back after calm (s).
+MOST_PATIENCE: Final = 3.0
+CALM: Final = 60.0
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """What a takeover must know of the own journal.
+
+    until: the journal was looked through up to here. superseded: positions of states that must not be published late.
+    outages: positions of the own outages that the active did not cover; the others made no gap.
+    """
+
+    until: int = 0
+    superseded: frozenset[int] = frozenset()
+    outages: frozenset[int] = frozenset()
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """A frame of the own journal as the window sees it. state: only the newest of its entity matters."""
+
+    position: int
+    identity: int
+    content: int
+    entity: int
+    traits: int
+
+
+class Outage(msgspec.Struct, frozen=True, gc=False):
+    """An event of an own connection that stands in the journal. at: ms since the epoch."""
+
+    position: int
+    gateway: str
+    connection: str
+    at: int
+
+
+class Pending:
+    """The frames and outages of the own journal, from `first` on, that the ledger has not shown."""
+
+    def __init__(self, memory: Memory, first: int) -> None:
+        """first: everything in the journal before it is disposed of."""
+        self._memory = memory
+        self._end = first
+        self._frames: OrderedDict[tuple[int, int], tuple[Seen, float]] = OrderedDict()
+        self._outages: list[Outage] = []
+        #: entity → position of its newest state that the ledger has shown, while older ones are pending
+        self._shown: dict[int, int] = {}
+        #: Own frames that the ledger showed, and those it showed before they came here.
+        self.matched = 0
+
+    def __len__(self) -> int:
+        """How many frames the ledger has not shown."""
+        return len(self._frames)
+
+    @property
+    def first(self) -> int:
+        """All that stands in the journal before this position is disposed of."""
+        waiting = [next(iter(self._frames.values()))[0].position] if self._frames else []
+        waiting += [self._outages[0].position] if self._outages else []
+        return min(waiting, default=self._end)
+
+    def receive(self, seen: Sequence[Seen | Outage], end: int, now: float) -> None:
+        """Take what the own sockets brought. end: the journal is looked through up to here. now: monotonic, s."""
+        window = self._memory.window
+        for each in seen:
+            if isinstance(each, Outage):
+                if not self._covered(each):
+                    self._outages.append(each)
+                continue
+            code = window.judge(each.traits, each.identity, each.content, each.entity)
+            if code & dedupe.DISPOSITION_MASK == dedupe.PUBLISHED:
+                self._frames.setdefault((each.identity, each.content), (each, now))
+            else:
+                self._tick(each)
+        self._end = end
+
+    def show(self, entry: Entry) -> None:
+        """Take an entry of the ledger, after the memory took it."""
+        for identity, content, _ in TRIPLE.iter_unpack(entry.hashes):
+            found = self._frames.pop((identity, content), None)
+            if found is not None:
+                self._tick(found[0])
+        if entry.connections:
+            self._outages = [each for each in self._outages if not self._covered(each)]
+        if not self._frames:
+            self._shown.clear()
+
+    def missed_since(self) -> float | None:
+        """Since when (monotonic, s) the oldest frame waits to be shown; None if none does."""
+        return next(iter(self._frames.values()))[1] if self._frames else None
+
+    def handover(self) -> Handover:
+        """What is left, for the pipeline: a pending state is superseded where the ledger shows a newer of its entity."""
+        return Handover(
+            self._end,
+            frozenset(
+                seen.position
+                for seen, _ in self._frames.values()
+                if seen.traits & dedupe.STATE and self._shown.get(seen.entity, -1) > seen.position
+            ),
+            frozenset(outage.position for outage in self._outages),
+        )
+
+    def forget(self, before: float) -> int:
+        """Give up waiting for frames that came before (monotonic, s); returns how many. For frames that never match."""
+        old = [key for key, (_, came) in self._frames.items() if came < before]
+        for key in old:
+            del self._frames[key]
+        return len(old)
+
+    def _tick(self, seen: Seen) -> None:
+        self.matched += 1
+        if self._frames and seen.traits & dedupe.STATE:
+            self._shown[seen.entity] = max(seen.position, self._shown.get(seen.entity, -1))
+
+    def _covered(self, outage: Outage) -> bool:
+        """Whether the active's own connection had frames after the outage began: then nothing was missed by it."""
+        known = self._memory.connections.get((outage.gateway, outage.connection))
+        return known is not None and known.up and known.last_frame is not None and known.last_frame >= outage.at
+
+
+class Watch:
+    """Decides when to take over. instance: this process. takeover_after: s. chance: uniform in [0, 1).
+
+    All times are seconds of the own monotonic clock.
+    """
+
+    def __init__(self, *, instance: str, takeover_after: float, chance: Callable[[], float]) -> None:
+        """Nothing was heard yet."""
+        self._instance = instance
+        self._after = takeover_after
+        self._chance = chance
+        self._patience = takeover_after
+        self._heard: float | None = None
+        self._last: Entry | None = None
+        self._behind: dict[str, float] = {}
+        self._fenced_at: float | None = None
+        self._missed_at: float | None = None
+
+    def begin(self, now: float) -> None:
+        """A life as standby begins: silence counts from here."""
+        self._heard = now
+        self._last = None
+        self._behind.clear()
+
+    def hear(self, entry: Entry, now: float) -> None:
+        """An entry came."""
+        self._last, self._heard = entry, now
+        if self._fenced_at is not None and now - self._fenced_at > CALM:
+            self._fenced_at, self._patience = None, self._after
+
+    def blind(self, now: float) -> None:
+        """It can't be proved that the end of the ledger is read: silence does not count."""
+        self._heard = now
+
+    def fenced(self, now: float) -> None:
+        """The lane was taken from this process: be more patient, and not as patient as the other."""
+        self._fenced_at = now
+        longest = self._after * MOST_PATIENCE
+        self._patience = min(self._patience * (1.2 + 0.8 * self._chance()), longest)
+
+    def gateway(self, name: str, *, own: bool, active: bool, now: float) -> None:
+        """Say whether a gateway is up here and, by the ledger, at the active."""
+        if own and not active:
+            self._behind.setdefault(name, now)
+        else:
+            self._behind.pop(name, None)
+
+    def decide(self, now: float, *, journal: str, missed_since: float | None = None, alike: bool = True) -> str | None:
+        """Why to take over now, in one word; None: stand by.
+
+        journal: the own journal's id. missed_since: see `Pending`. alike: the own frames match the active's.
+        """
+        last = self._last
+        if last is None:
+            return "vacant" if self._heard is not None else None
+        if last.kind == RESIGN:
+            return "resigned"
+        if last.journal == journal and self._fenced_at is None:
+            return "own"  # its writer held the journal that this process holds now, so it is gone
+        if self._heard is not None and now - self._heard >= self._patience:
+            return "silent"
+        if any(now - since >= self._patience for since in self._behind.values()):
+            return "gateway_down"
+        rested = self._missed_at is None or now - self._missed_at >= MISSED_AGAIN
+        if alike and rested and missed_since is not None and now - missed_since >= MISSED:
+            self._missed_at = now
+            return "missed"
+        return None

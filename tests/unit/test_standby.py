@@ -1,0 +1,194 @@
+"""A standby knows what the ledger has not shown, and takes over for the reasons of design section 8 and no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.dedupe import CONTENT, IDENTIFIED, STATE, TRIPLE, Window
+from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Memory
+from bridge.standby import CALM, MISSED, MISSED_AGAIN, Outage, Pending, Seen, Watch
+
+EVENT = IDENTIFIED | CONTENT
+AFTER = 1.5
+
+
+def entry(
+    *seen: Seen, kind: str = ENTRY, journal: str = "theirs", connections: list[Connection] | None = None
+) -> Entry:
+    """An entry of the active that published these."""
+    return Entry(
+        kind=kind,
+        instance="active",
+        at=0,
+        journal=journal,
+        codes=bytes(each.traits for each in seen),
+        hashes=b"".join(TRIPLE.pack(each.identity, each.content, each.entity) for each in seen),
+        connections=connections or [],
+    )
+
+
+def event(position: int, identity: int | None = None) -> Seen:
+    """A frame of its own identity."""
+    identity = 1000 + position if identity is None else identity
+    return Seen(position, identity, identity, 0, EVENT)
+
+
+def state(position: int, entity: int, content: int) -> Seen:
+    """A state with a number of its own."""
+    return Seen(position, 5000 + position, content, entity, EVENT | STATE)
+
+
+class Standby:
+    """A memory and what is pending behind it."""
+
+    def __init__(self, first: int = 0) -> None:
+        """Nothing was read yet."""
+        self.memory = Memory(Window(span=3_600_000, max_identities=1000))
+        self.pending = Pending(self.memory, first)
+
+    def show(self, shown: Entry) -> None:
+        """As the lane does it."""
+        self.memory.take(shown, 1)
+        self.pending.show(shown)
+
+
+class TestPending:
+    """Ticking off, in whatever order the two came."""
+
+    def test_frames_are_ticked_off_when_the_ledger_shows_them(self) -> None:
+        """The journal can be trimmed up to the first that is not shown."""
+        standby = Standby(10)
+        standby.pending.receive([event(10), event(11), event(12)], 13, 0.0)
+        assert standby.pending.first == 10
+        standby.show(entry(event(10), event(12)))
+        assert (standby.pending.first, len(standby.pending), standby.pending.matched) == (11, 1, 2)
+        standby.show(entry(event(11)))
+        assert standby.pending.first == 13
+
+    def test_frames_that_the_ledger_showed_first_never_wait(self) -> None:
+        """The active may be quicker than our own socket."""
+        standby = Standby()
+        standby.show(entry(event(0)))
+        standby.pending.receive([event(0)], 1, 0.0)
+        assert (standby.pending.first, standby.pending.missed_since()) == (1, None)
+
+    def test_the_wait_counts_from_the_oldest(self) -> None:
+        """What the active missed is suspected by its age here."""
+        standby = Standby()
+        standby.pending.receive([event(0)], 1, 7.0)
+        standby.pending.receive([event(1)], 2, 9.0)
+        assert standby.pending.missed_since() == 7.0
+        standby.show(entry(event(0)))
+        assert standby.pending.missed_since() == 9.0
+
+    def test_a_state_that_the_ledger_shows_newer_is_superseded(self) -> None:
+        """An older price is not published after a newer one; other entities are not touched, nor events."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 1), state(1, 8, 1), event(2), state(3, 7, 2)], 4, 0.0)
+        standby.show(entry(state(3, 7, 2)))
+        assert standby.pending.handover().superseded == {0}
+        assert standby.pending.handover().until == 4
+
+    def test_an_outage_that_the_active_lived_through_is_covered(self) -> None:
+        """Its own connection had frames after ours was cut: nothing was missed."""
+        standby = Standby()
+        cut = Outage(5, "cs2", "list", 100)
+        standby.pending.receive([cut], 6, 0.0)
+        assert standby.pending.handover().outages == {5}
+        standby.show(entry(connections=[Connection("cs2", "list", up=True, last_frame=99)]))
+        assert standby.pending.first == 5
+        standby.show(entry(connections=[Connection("cs2", "list", up=True, last_frame=101)]))
+        assert (standby.pending.first, standby.pending.handover().outages) == (6, frozenset())
+
+    def test_an_outage_while_the_active_was_down_too_is_not_covered(self) -> None:
+        """Nobody received: it becomes a gap when this process takes over."""
+        standby = Standby()
+        standby.show(entry(connections=[Connection("cs2", "list", up=False, last_frame=200)]))
+        standby.pending.receive([Outage(5, "cs2", "list", 100)], 6, 0.0)
+        assert standby.pending.handover().outages == {5}
+
+    def test_frames_that_never_match_are_given_up(self) -> None:
+        """Two connections with numbers of their own must not fill the journal."""
+        standby = Standby()
+        standby.pending.receive([event(0)], 1, 1.0)
+        standby.pending.receive([event(1)], 2, 50.0)
+        assert standby.pending.forget(before=40.0) == 1
+        assert standby.pending.first == 1
+
+
+class TestWatch:
+    """When to take over."""
+
+    def watch(self) -> Watch:
+        """One that began at 0."""
+        watching = Watch(instance="me", takeover_after=AFTER, chance=lambda: 0.5)
+        watching.begin(0.0)
+        return watching
+
+    def test_an_empty_ledger_is_taken_at_once(self) -> None:
+        """Nobody ever had the lane."""
+        assert self.watch().decide(0.0, journal="mine") == "vacant"
+
+    def test_a_heartbeat_means_standby_and_silence_takeover(self) -> None:
+        """By the own clock, from the last entry heard."""
+        watching = self.watch()
+        watching.hear(entry(kind=HEARTBEAT), 10.0)
+        assert watching.decide(10.0 + AFTER - 0.01, journal="mine") is None
+        assert watching.decide(10.0 + AFTER, journal="mine") == "silent"
+
+    def test_silence_does_not_count_while_the_ledger_can_not_be_read(self) -> None:
+        """A cut connection to Kafka must not look like a dead active."""
+        watching = self.watch()
+        watching.hear(entry(), 10.0)
+        watching.blind(20.0)
+        assert watching.decide(20.0 + AFTER - 0.01, journal="mine") is None
+        assert watching.decide(20.0 + AFTER, journal="mine") == "silent"
+
+    def test_a_resigned_lane_is_taken_at_once(self) -> None:
+        """SIGTERM hands over without a wait."""
+        watching = self.watch()
+        watching.hear(entry(kind=RESIGN), 10.0)
+        assert watching.decide(10.0, journal="mine") == "resigned"
+
+    def test_an_own_journal_is_gone_on_with_at_once_unless_fenced(self) -> None:
+        """Its writer is dead; but one that was fenced may read its own last entry while the other lives."""
+        watching = self.watch()
+        watching.hear(entry(journal="mine"), 10.0)
+        assert watching.decide(10.0, journal="mine") == "own"
+        watching.fenced(11.0)
+        assert watching.decide(11.0, journal="mine") is None
+
+    def test_a_gateway_that_only_we_have_is_taken_after_a_while(self) -> None:
+        """Not at once: the active may be reconnecting too."""
+        watching = self.watch()
+        for now in (10.0, 10.0 + AFTER):
+            watching.hear(entry(), now)
+            watching.gateway("cs2", own=True, active=False, now=now)
+        assert watching.decide(10.0 + AFTER, journal="mine") == "gateway_down"
+        watching.gateway("cs2", own=True, active=True, now=20.0)
+        watching.hear(entry(), 20.0)
+        assert watching.decide(20.0, journal="mine") is None
+
+    def test_missed_frames_are_taken_over_for_once_a_minute_and_only_where_frames_match(self) -> None:
+        """Where numbers are a connection's own, every frame would look missed."""
+        watching = self.watch()
+        watching.hear(entry(), 100.0)
+        assert watching.decide(100.0, journal="mine", missed_since=100.0 - MISSED + 0.1) is None
+        assert watching.decide(100.0, journal="mine", missed_since=100.0 - MISSED, alike=False) is None
+        assert watching.decide(100.0, journal="mine", missed_since=100.0 - MISSED) == "missed"
+        watching.hear(entry(), 110.0)
+        assert watching.decide(110.0, journal="mine", missed_since=90.0) is None
+        watching.hear(entry(), 100.0 + MISSED_AGAIN)
+        assert watching.decide(100.0 + MISSED_AGAIN, journal="mine", missed_since=90.0) == "missed"
+
+    @pytest.mark.parametrize("duels", [1, 5, 50])
+    def test_lost_duels_make_patient_and_calm_makes_quick_again(self, duels: int) -> None:
+        """Never more than three times the time, and not for ever."""
+        watching = self.watch()
+        for _ in range(duels):
+            watching.fenced(10.0)
+        watching.hear(entry(), 10.0)
+        assert watching.decide(10.0 + AFTER, journal="mine") is None
+        assert watching.decide(10.0 + AFTER * 3, journal="mine") == "silent"
+        watching.hear(entry(), 10.0 + CALM + 1)
+        assert watching.decide(10.0 + CALM + 1 + AFTER, journal="mine") == "silent"
