@@ -1,6 +1,6 @@
 """No key, token or password leaves the process: not in a log line, page, metric, topic, file or error (promise 7).
 
-Every secret of the configuration holds a marker. A session goes through all that makes a bridge talk: faults, refusals,
+Every secret of the configuration holds a marker. The bridge goes through all that makes it talk: faults, refusals,
 reconnects, servers that quote the key back, services that refuse; at log level debug. Then everything is searched.
 """
 
@@ -72,7 +72,7 @@ def test_the_search_finds_a_secret_in_every_spelling() -> None:
 
 
 async def test_nothing_tells_a_secret(kafka: Kafka, registry: Registry, topic_prefix: str, tmp_path: Path) -> None:
-    """A session with everything that may go wrong, and every command that shows something, at log level debug."""
+    """A run with everything that may go wrong, and every command that shows something, at log level debug."""
     cs2_key = Key(token=CS2_KEY, scopes=TICKTOCK_SCOPES)
     markets_key = Key(token=MARKETS_KEY, scopes=PREDICTSTREET_SCOPES)
     places: dict[str, bytes] = {}
@@ -105,7 +105,7 @@ async def test_nothing_tells_a_secret(kafka: Kafka, registry: Registry, topic_pr
             "url": f"{scheme}://bridge:{quote(REGISTRY_PASSWORD, safe='')}@{address}",
             "register": True,
         }
-        async with BridgeProcess(config, tmp_path / "session", level="debug") as bridge:
+        async with BridgeProcess(config, tmp_path / "bridge", level="debug") as bridge:
             await bridge.ready()
             await bridge.received(300, gateway="cs2")
             await bridge.received(300, gateway="markets")

@@ -183,10 +183,14 @@ def with_header(one: Published, name: str, value: bytes | None) -> Published:
 
 
 def at(change: Callable[[Published], Published], topic: str = "market.updated") -> Callable[[Result], list[Published]]:
-    """Change the last record of a topic that is no collision."""
+    """Change the last record of a topic that is no collision and has a time of its own, not that of its arrival."""
+
+    def plain(one: Published) -> bool:
+        headers = dict(one.headers)
+        return "collision" not in headers and headers.get("received") != b"%d" % one.timestamp
 
     def doctor(result: Result) -> list[Published]:
-        place = result.find(topic, lambda one: "collision" not in dict(one.headers))
+        place = result.find(topic, plain)
         return [change(one) if each == place else one for each, one in enumerate(result.published)]
 
     return doctor
