@@ -149,3 +149,33 @@ async def test_a_frozen_active_is_fenced_and_stands_by_when_it_wakes(
             assert await bridge.stop() == 0
     found, _ = verdict(kafka.bootstrap, topic_prefix)
     assert found == ([], [], [])
+
+
+@pytest.mark.timeout(300)
+async def test_what_the_active_missed_is_published_by_the_standby(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """The active's socket is cut, too short for a takeover by silence: the frames that only the standby received are
+    published once, as late ones; only states that a newer one has superseded are left out.
+    """  # noqa: D205
+    async with (
+        Scripted("ticktock", frames(200_000), rate=RATE, on_reconnect="continue", knobs=KNOBS) as sim,
+        Pair(sim, kafka.bootstrap, topic_prefix, tmp_path) as pair,
+    ):
+        active, standby = await pair.roles()
+        # The first connection is that of the first process, which became active.
+        await sim.drop(connection=min(each.number for each in sim.connections))
+        await standby.role("active", seconds=60)
+        await active.role("standby", seconds=60)
+        await pair.roles()
+        await asyncio.sleep(1.0)
+        for bridge in pair.bridges:
+            assert await bridge.stop() == 0
+    published = read_topics(kafka.bootstrap, *data_topics(topic_prefix))
+    late = [message for message in published if dict(message.headers() or []).get("source") == b"standby"]
+    assert late
+    seen = numbers(published)
+    found = judge(published, range(min(seen), max(seen) + 1))
+    assert found.doubled == []
+    assert {seq % 3 for seq in found.missing} <= {1}, "an event or a settlement is missing, not only states"
+    assert set(found.disordered) <= numbers(late)
