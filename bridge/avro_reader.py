@@ -1,7 +1,7 @@
 """Python made from a schema: one function that reads each record from its Avro bytes, compiled once at start.
 
 The counterpart of `bridge.compiler`, for the bridge's own records: a successor reads hundreds of thousands of ledger
-entries before it goes live, and fastavro takes eight times as long for each. It stays the oracle of the tests.
+entries before it goes live, and fastavro takes nearly twice as long for each. It stays the oracle of the tests.
 """
 
 from __future__ import annotations
