@@ -183,11 +183,12 @@ def with_header(one: Published, name: str, value: bytes | None) -> Published:
 
 
 def at(change: Callable[[Published], Published], topic: str = "market.updated") -> Callable[[Result], list[Published]]:
-    """Change the last record of a topic that is no collision and has a time of its own, not that of its arrival."""
+    """Change the last record of a topic that is no collision and, unless it is a dead letter, has a time of its own."""
 
     def plain(one: Published) -> bool:
         headers = dict(one.headers)
-        return "collision" not in headers and headers.get("received") != b"%d" % one.timestamp
+        own_time = headers.get("received") != b"%d" % one.timestamp
+        return "collision" not in headers and (own_time or topic == "dead-letters")
 
     def doctor(result: Result) -> list[Published]:
         place = result.find(topic, plain)
