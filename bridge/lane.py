@@ -185,7 +185,7 @@ class Lane(threading.Thread):
         pending: Pending | None = None
         looked = 0
         while not self._ended():
-            now = self.beat = monotonic()
+            self.beat = monotonic()
             for entry, at in reader.poll(POLL):
                 memory.take(entry, at)
                 watch.hear(entry, monotonic())
@@ -198,22 +198,22 @@ class Lane(threading.Thread):
                 looked = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
                 pending = Pending(memory, looked)
             now = monotonic()
-            first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
-            looked = first + len(frames)
-            pending.receive(parts.pipeline.observe(first, frames), looked, now)
-            parts.tally.observed(parts.pipeline)
-            journal.trim(pending.first)
-            self._position = pending.first
             for gateway, up in parts.connected().items():
                 watch.gateway(gateway, own=up, active=memory.connected(gateway), now=now)
-            if not pending.matched and (lost := pending.forget(now - STRANGE)):
-                self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
             reason = watch.decide(
                 now, journal=journal.id, missed_since=pending.missed_since(), alike=pending.matched > 0
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
                 return memory, pending, memory.last is not None and memory.last.journal != journal.id
+            first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
+            looked = first + len(frames)
+            pending.receive(parts.pipeline.observe(first, frames), looked, now)
+            parts.tally.observed(parts.pipeline)
+            if not pending.matched and (lost := pending.forget(now - STRANGE)):
+                self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
+            journal.trim(pending.first)
+            self._position = pending.first
             if self.role != STANDBY or self.trouble is not None:
                 self._become(STANDBY, None)
         return None
