@@ -226,7 +226,7 @@ def hear(client: AdminClient | Consumer | Producer, *, wait: float = 0.0) -> Non
 
     After a fatal error `poll` raises it, beside all reports; whoever made the failed call knows it already.
     """
-    with contextlib.suppress(KafkaException):
+    with contextlib.suppress(KafkaException, SystemError):
         client.poll(wait)
 
 

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 CALL: Final = 1.0
 #: A call that takes longer (s) is worth a word; a busy broker may take a second or two.
 PATIENCE: Final = 3.0
-#: How long `close` waits for a producer's threads (s).
-CLOSE: Final = 1.0
+#: What a call of the client may raise. A fatal error that surfaces while delivery reports are served comes as a
+#: SystemError whose cause it is.
+FAILURES: Final = (KafkaException, SystemError)
 #: Refusals of a record, not of the transaction: trying the same again is no use.
 POISON: Final = frozenset(
     {
@@ -118,8 +119,8 @@ class Publisher:
                     self._when_room(record)
             producer.produce(entry.topic, entry.value, entry.key, partition=partition, timestamp=entry.timestamp)
             self._repeat(lambda: producer.commit_transaction(CALL))
-        except KafkaException as error:  # of produce()
-            raise self._abort(error.args[0]) from error
+        except FAILURES as error:  # of produce()
+            raise self._abort(_failure(error)) from error
         except Aborted as aborted:
             self._end()
             refused = self._reports.refused()
@@ -152,8 +153,8 @@ class Publisher:
                 while not found and self._producer.flush(CALL):
                     if self._give_up():
                         raise GivenUp("stopped while a refused record was sought", where="kafka")
-            except KafkaException as error:
-                found.append(error.args[0])
+            except FAILURES as error:
+                found.append(_failure(error))
             except Aborted as aborted:
                 found.append(KafkaError(aborted.code))
             self._end()
@@ -162,9 +163,11 @@ class Publisher:
         return None
 
     def close(self) -> None:
-        """Let the producer go without waiting for what it still holds: an open transaction is fenced by the next."""
+        """Let the producer go without waiting for what it still holds: an open transaction is fenced by the next.
+
+        Nothing is polled or flushed: after a fatal error these calls raise it, whatever they are made for.
+        """
         self._producer.purge()
-        self._producer.flush(CLOSE)
 
     def _when_room(self, record: Record) -> None:
         """The client's queue is full: wait until the broker has taken some of it."""
@@ -202,14 +205,15 @@ class Publisher:
         while True:
             try:
                 call()
-            except KafkaException as error:
-                verdict = self._judge(error.args[0])
+            except FAILURES as error:
+                failure = _failure(error)
+                verdict = self._judge(failure)
                 if verdict is not None:
                     raise verdict from error
                 kafka.hear(self._producer)  # its threads say why nothing is answered
                 if told or monotonic() - started > PATIENCE:
                     told = True
-                    self._waiting(str(self._reports.classify(error)))
+                    self._waiting(str(self._reports.classify(failure)))
                 if self._give_up():
                     raise GivenUp("stopped while Kafka did not answer", where="kafka") from error
                 continue
@@ -230,6 +234,17 @@ class Publisher:
         if error.retriable():
             return None
         return Restart(str(named), where=None)
+
+
+def _failure(error: BaseException) -> KafkaError:
+    """The client's error behind what was raised; one that ends the producer where there is none."""
+    while not isinstance(error, KafkaException):
+        if error.__cause__ is None:
+            return KafkaError(KafkaError._FATAL, str(error), True)  # noqa: FBT003, SLF001 - as the client takes it
+        error = error.__cause__
+    found = error.args[0]
+    assert isinstance(found, KafkaError)  # noqa: S101 - for the type checker
+    return found
 
 
 def _into(found: list[KafkaError]) -> Callable[[KafkaError | None, Message], None]:

@@ -1,0 +1,79 @@
+"""What the client raises is told apart: fenced, spent, abort, the same call again. The rest is tested on a real Kafka."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from bridge import kafka
+from bridge.errors import Fenced, LaneError, Restart
+from bridge.publisher import Aborted, Publisher
+
+
+class Scripted:
+    """A client whose calls raise what a test says, once each, and then succeed."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        """failures: of `init_transactions`, in order."""
+        self.failures = list(failures)
+
+    def init_transactions(self, _timeout: float) -> None:
+        """Raise the next failure, if there is one."""
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def poll(self, _timeout: float) -> int:
+        """After a fatal error the client raises it from here too."""
+        raise KafkaException(KafkaError(KafkaError._FATAL, "fatal", True))  # noqa: FBT003
+
+
+def fence(*failures: BaseException) -> None:
+    """Have a publisher fence, with these failures on the way."""
+    producer: Any = Scripted(*failures)
+    Publisher(
+        producer, transactional_id="lane", reports=kafka.Reports(), waiting=lambda _: None, give_up=lambda: False
+    ).fence()
+
+
+def error(code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaException:
+    """An exception of the client."""
+    return KafkaException(KafkaError(code, "text", fatal, retriable, abort))
+
+
+def behind(failure: BaseException) -> SystemError:
+    """How a fatal error comes out of a call that was serving delivery reports."""
+    outer = SystemError("returned a result with an exception set")
+    outer.__cause__ = failure
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (error(KafkaError._FENCED, fatal=True), Fenced),
+        (error(KafkaError.INVALID_PRODUCER_EPOCH), Fenced),
+        (behind(error(KafkaError._FENCED, fatal=True)), Fenced),
+        (error(KafkaError._FATAL, fatal=True), Restart),
+        (behind(error(KafkaError._FATAL, fatal=True)), Restart),
+        (SystemError("of unknown cause"), Restart),
+        (error(KafkaError._STATE), Restart),
+    ],
+)
+def test_what_ends_a_producer_is_told_apart(failure: BaseException, expected: type[LaneError]) -> None:
+    """In the order of librdkafka's contract: fatal first, doubt ends the producer."""
+    with pytest.raises(expected):
+        fence(failure)
+
+
+def test_a_time_out_asks_for_the_same_call() -> None:
+    """The outcome is unknown until the call returns."""
+    fence(error(KafkaError._TIMED_OUT, retriable=True), error(KafkaError._TIMED_OUT, retriable=True))
+
+
+def test_an_abort_is_no_end() -> None:
+    """The records may go into the next transaction; here the reason is told as it is."""
+    with pytest.raises(Exception, match="text") as raised:
+        fence(error(KafkaError._TIMED_OUT, abort=True))
+    assert not isinstance(raised.value, (Fenced, Restart, Aborted))
