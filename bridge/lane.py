@@ -2,9 +2,10 @@
 
 The lane's thread ties the pure parts to Kafka. Its life is a loop of three stages:
 
-*stand by*: read the ledger until its owner resigns or falls silent. *take over*: fence the owner (``init_transactions``),
-write a first entry, and read the ledger up to that entry, so that nothing the owner ever committed is unknown. *publish*:
-group commit from the journal. As soon as one transaction is committed, the next takes all that has arrived meanwhile.
+*stand by*: read the ledger, tick off the own frames that it shows, until its owner resigns, falls silent, lacks a gateway
+or has missed frames (`bridge.standby`). *take over*: fence the owner (``init_transactions``), write a first entry, and
+read the ledger up to that entry, so that nothing the owner ever committed is unknown. *publish*: group commit from the
+journal. As soon as one transaction is committed, the next takes all that has arrived meanwhile.
 
 Whatever ends a stage leads back to the first: the ledger and the journal hold all there is to know.
 """
