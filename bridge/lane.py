@@ -67,7 +67,8 @@ class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
-    connected: gateway → whether it is up here. chance: uniform in [0, 1).
+    connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
+    seconds, or until the event is set.
     """
 
     lane: int
@@ -87,22 +88,25 @@ class Parts:
     chance: Callable[[], float]
     oversize: Path
     tally: Tally
+    clock: Callable[[], float] = monotonic
+    pause: Callable[[threading.Event, float], object] = threading.Event.wait
 
 
-class Lane(threading.Thread):
-    """The thread of one lane; see the module. `start` it, then `stop` it with a time limit."""
+class Lane:
+    """One lane; see the module. `start` its thread, then `stop` it with a time limit."""
 
     def __init__(self, parts: Parts) -> None:
         """Nothing is sent before `start`."""
-        super().__init__(name=f"lane-{parts.lane}", daemon=True)
         self._parts = parts
+        self._clock = parts.clock
+        self._thread = threading.Thread(target=self.run, name=f"lane-{parts.lane}", daemon=True)
         self.role = RECOVERING
         #: What keeps the lane from going on, in one line; None when all is well.
         self.trouble: str | None = None
         #: An error that no waiting mends; the lane has ended.
         self.failed: BridgeError | None = None
-        #: monotonic() of the last sign of life, and of the last commit.
-        self.beat = monotonic()
+        #: By the clock, the time of the last sign of life, and of the last commit.
+        self.beat = self._clock()
         self.committed_at: float | None = None
         self.since = parts.now()
         self._memory = parts.memory()
@@ -116,15 +120,27 @@ class Lane(threading.Thread):
         self._deadline = float("inf")
         self._log = log.bind(lane=parts.lane)
 
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended, for so many seconds at most."""
+        self._thread.join(timeout)
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def stop(self, timeout: float) -> None:
         """Publish what the journal holds, resign and end, all within `timeout` (s). Returns at once; `join` waits."""
-        self._deadline = monotonic() + timeout
+        self._deadline = self._clock() + timeout
         self._stopping.set()
         self._parts.journal.wake()
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` says of the lane; read from any thread."""
-        ago = None if self.committed_at is None else round(monotonic() - self.committed_at, 3)
+        ago = None if self.committed_at is None else round(self._clock() - self.committed_at, 3)
         return {
             "lane": self._parts.lane,
             "role": self.role,
@@ -138,22 +154,23 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Stand by, take over, publish; again and again."""
+        parts = self._parts
         while not self._ended():
-            born = monotonic()
+            born = self._clock()
             try:
                 self._live()
             except GivenUp:
                 break
             except Fenced as fenced:
-                self._watch.fenced(monotonic())
+                self._watch.fenced(self._clock())
                 self._become(STANDBY, str(fenced))
             except LaneError as error:
                 self._become(RECOVERING, str(error))
-                self._stopping.wait(RETRY if monotonic() - born < SHORT_LIFE else 0.0)
+                parts.pause(self._stopping, RETRY if self._clock() - born < SHORT_LIFE else 0.0)
             except BridgeError as error:
                 # Refused, unreachable, a missing topic: a person or time mends it; frames go on into the journal.
                 self._become(RECOVERING, str(error))
-                self._stopping.wait(RETRY)
+                parts.pause(self._stopping, RETRY)
             except Exception as error:
                 self.failed = BridgeError(f"lane {self._parts.lane} failed: {type(error).__name__}: {error}")
                 self._log.exception("lane_failed")
@@ -164,12 +181,13 @@ class Lane(threading.Thread):
         """One life of a producer."""
         parts = self._parts
         with ExitStack() as life:
+            # Connected long before it is wanted: a cold producer needs up to a second to fence.
+            publisher = life.enter_context(closing(parts.publisher(self._wait, self._give_up)))
             with closing(parts.reader()) as reader:
                 taken = self._stand_by(reader)
                 if taken is None:
                     return
                 self._become(RECOVERING, None)
-                publisher = life.enter_context(closing(parts.publisher(self._wait, self._give_up)))
                 self._take_over(reader, publisher, *taken)
             self._publish(publisher)
 
@@ -182,23 +200,23 @@ class Lane(threading.Thread):
         memory = parts.memory()
         oldest = journal.oldest()
         reader.seek(min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span)
-        watch.begin(monotonic())
+        watch.begin(self._clock())
         pending: Pending | None = None
         looked = 0
         while not self._ended():
-            self.beat = monotonic()
+            self.beat = self._clock()
             for entry, at in reader.poll(POLL):
                 memory.take(entry, at)
-                watch.hear(entry, monotonic())
+                watch.hear(entry, self._clock())
                 if pending is not None:
                     pending.show(entry)
             if not reader.at_end():
-                watch.blind(monotonic())  # silence counts only while it can be told from being cut off
+                watch.blind(self._clock())  # silence counts only while it can be told from being cut off
                 continue
             if pending is None:
                 looked = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
                 pending = Pending(memory, looked)
-            now = monotonic()
+            now = self._clock()
             for gateway, up in parts.connected().items():
                 watch.gateway(gateway, own=up, active=memory.connected(gateway), now=now)
             reason = watch.decide(
@@ -232,15 +250,15 @@ class Lane(threading.Thread):
         publisher.fence()
         nonce = uuid.uuid4().hex
         publisher.commit([], self._entry_record(kind=FIRST, nonce=nonce), parts.lane)
-        wrote = monotonic()
+        wrote = self._clock()
         while memory.last is None or memory.last.nonce != nonce:
-            self.beat = monotonic()
+            self.beat = self._clock()
             for entry, at in reader.poll(POLL):
                 memory.take(entry, at)
                 pending.show(entry)
-            if monotonic() - wrote > HEARTBEAT_EVERY:
+            if self._clock() - wrote > HEARTBEAT_EVERY:
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
-                wrote = monotonic()
+                wrote = self._clock()
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
         self._memory = memory
@@ -262,25 +280,25 @@ class Lane(threading.Thread):
         """Group commit until stopped."""
         parts = self._parts
         journal, pipeline = parts.journal, parts.pipeline
-        wrote = monotonic()
+        wrote = self._clock()
         while True:
-            self.beat = monotonic()
+            self.beat = self._clock()
             if journal.wait(self._position, max(wrote + HEARTBEAT_EVERY - self.beat, 0.0)):
-                if monotonic() >= self._deadline:
+                if self._clock() >= self._deadline:
                     raise GivenUp("stopped with frames left in the journal", where="lane")
                 batch = self._next_batch()
                 if batch or self._outages.changed:
                     self._commit(publisher, batch)
-                    self.committed_at = wrote = monotonic()
+                    self.committed_at = wrote = self._clock()
                 self._position = batch.position
                 journal.trim(self._position)
                 parts.tally.batch(pipeline, self._outages, batch, parts.now())
             elif self._ended():
                 break
-            if monotonic() - wrote >= HEARTBEAT_EVERY:
+            if self._clock() - wrote >= HEARTBEAT_EVERY:
                 # Also where frames came that needed no transaction, such as duplicates only.
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, position=self._position), parts.lane)
-                self.committed_at = wrote = monotonic()
+                self.committed_at = wrote = self._clock()
         publisher.commit([], self._entry_record(kind=RESIGN, position=self._position), parts.lane)
         self._log.info("lane_resigned", position=self._position)
 
@@ -323,14 +341,14 @@ class Lane(threading.Thread):
                 self._log.warning("transaction_aborted", reason=str(aborted.error), records=len(batch.records))
                 if self._give_up():
                     raise GivenUp("stopped while a transaction was aborted", where="kafka") from aborted
-                self._stopping.wait(0.1)
+                parts.pause(self._stopping, 0.1)
                 continue
             if self.trouble is not None:
                 self._wait(None)
             parts.tally.transaction(seconds)
-            if self._most < MAX_FRAMES and monotonic() >= self._more_at:
+            if self._most < MAX_FRAMES and self._clock() >= self._more_at:
                 self._most = min(self._most * 2, MAX_FRAMES)
-                self._more_at = monotonic() + CRAMPED
+                self._more_at = self._clock() + CRAMPED
             return
 
     def _keep_aside(self, oversize: Sequence[tuple[str, bytes]]) -> None:
@@ -360,7 +378,7 @@ class Lane(threading.Thread):
         if found is None and batch.frames > 1:
             # Each alone is taken: what the client made of them together was too large for a topic.
             self._most = max(batch.frames // 8, 1)
-            self._more_at = monotonic() + CRAMPED
+            self._more_at = self._clock() + CRAMPED
             self._log.warning("batch_refused", frames=batch.frames, next=self._most, reason=str(aborted.error))
         elif batch.records:
             index, error = found or (0, aborted.error)
@@ -386,7 +404,7 @@ class Lane(threading.Thread):
 
     def _wait(self, reason: str | None) -> None:
         """Kafka keeps the lane waiting, or no longer does. Logged once for each change."""
-        self.beat = monotonic()
+        self.beat = self._clock()
         if reason != self.trouble:
             if reason is None:
                 self._log.info("kafka_answers")
@@ -408,5 +426,5 @@ class Lane(threading.Thread):
         return self._stopping.is_set()
 
     def _give_up(self) -> bool:
-        self.beat = monotonic()
-        return self._stopping.is_set() and monotonic() >= self._deadline
+        self.beat = self._clock()
+        return self._stopping.is_set() and self._clock() >= self._deadline

@@ -11,7 +11,7 @@ from bridge import kafka
 from bridge.errors import BridgeError, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from confluent_kafka import Consumer
 
@@ -41,9 +41,19 @@ class LedgerReader:
     """A consumer of one partition of the ledger topic. Owned by the lane's thread."""
 
     def __init__(
-        self, consumer: Consumer, codec: EntryCodec, *, topic: str, partition: int, reports: kafka.Reports
+        self,
+        consumer: Consumer,
+        codec: EntryCodec,
+        *,
+        topic: str,
+        partition: int,
+        reports: kafka.Reports,
+        clock: Callable[[], float] = monotonic,
+        pause: Callable[[float], object] = sleep,
     ) -> None:
-        """Nothing is read before `seek`."""
+        """Nothing is read before `seek`. clock: monotonic, s. pause: sleeps so many seconds."""
+        self._clock = clock
+        self._pause = pause
         self._consumer = consumer
         self._codec = codec
         self._topic = topic
@@ -57,14 +67,14 @@ class LedgerReader:
 
         Raises the error that says why Kafka does not answer.
         """
-        deadline = monotonic() + SETTLING
+        deadline = self._clock() + SETTLING
         while True:
             try:
                 self._consumer.assign([TopicPartition(self._topic, self._partition, self._offset(since))])
             except KafkaException as error:
-                if error.args[0].code() not in _SETTLING or monotonic() >= deadline:
+                if error.args[0].code() not in _SETTLING or self._clock() >= deadline:
                     raise self._explain(error) from error
-                sleep(LOOK)
+                self._pause(LOOK)
             else:
                 return
 
@@ -105,12 +115,12 @@ class LedgerReader:
 
         An empty poll does not tell a quiet ledger from a cut connection.
         """
-        if self._eof and monotonic() - self._proved > PROOF:
+        if self._eof and self._clock() - self._proved > PROOF:
             try:
                 self._consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), PROOF, cached=False)
             except KafkaException:
                 return False
-            self._proved = monotonic()
+            self._proved = self._clock()
         return self._eof
 
     def close(self) -> None:

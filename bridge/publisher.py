@@ -71,7 +71,7 @@ class Publisher:
 
     producer: transactional, not yet initialised. reports: what its threads report. waiting: called with a line of text
     while a call has to be repeated (Kafka does not answer), with None when calls succeed again. give_up: asked between
-    repeated calls.
+    repeated calls. clock: monotonic, s.
     """
 
     def __init__(
@@ -82,8 +82,10 @@ class Publisher:
         reports: kafka.Reports,
         waiting: Callable[[str | None], None],
         give_up: Callable[[], bool],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """Nothing is sent yet."""
+        self._clock = clock
         self._producer = producer
         self._id = transactional_id
         self._reports = reports
@@ -105,7 +107,7 @@ class Publisher:
 
         Returns the seconds it took. Raises `Aborted`, `Fenced`, `Restart` or `GivenUp`.
         """
-        started = monotonic()
+        started = self._clock()
         producer = self._producer
         self._reports.refused()  # what an earlier transaction left is not this one's
         try:
@@ -128,7 +130,7 @@ class Publisher:
                 raise
             cause, topic = refused  # the commit only says that some record failed
             raise Aborted(kafka.classify(cause, name=topic), cause.code()) from aborted
-        return monotonic() - started
+        return self._clock() - started
 
     def culprit(self, records: Sequence[Record]) -> tuple[int, BridgeError] | None:
         """Find the record that Kafka refuses, by sending each alone in a transaction that is aborted.
@@ -200,7 +202,7 @@ class Publisher:
 
     def _repeat(self, call: Callable[[], None]) -> None:
         """Make a call until it is answered."""
-        started = monotonic()
+        started = self._clock()
         told = False
         while True:
             try:
@@ -211,7 +213,7 @@ class Publisher:
                 if verdict is not None:
                     raise verdict from error
                 kafka.hear(self._producer)  # its threads say why nothing is answered
-                if told or monotonic() - started > PATIENCE:
+                if told or self._clock() - started > PATIENCE:
                     told = True
                     self._waiting(str(self._reports.classify(failure)))
                 if self._give_up():
