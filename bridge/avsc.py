@@ -35,11 +35,12 @@ UNKNOWN: Final = "unknown"
 #: What a path may lead to. ``free``: something below JSON text, of which only a frame can tell what it is.
 TEXT: Final = frozenset({"string", "long", "free"})
 SCALAR: Final = TEXT | {"boolean", "number", "any"}
+NUMBER: Final = frozenset({"long"})
 
 #: The attributes of ``bridge``: of every file, of some, and of a folder's ``unknown.avsc`` on behalf of all.
 REQUIRED: Final = ("type", "key", "entity", "identity", "content", "kind", "event_time")
-OPTIONAL: Final = ("family", "learn", "publish", "why")
-OF_FOLDER: Final = ("envelope", "private")
+OPTIONAL: Final = ("family", "learn", "publish", "continuity", "why")
+OF_FOLDER: Final = ("envelope", "private", "sent")
 
 _TYPE_NAME: Final = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -110,6 +111,37 @@ class SchemaFile:
         if not isinstance(value, list) or not all(_is_texts(each) and len(each) == pair for each in value):
             self.fail(at, "expected a list of pairs of paths: where an id is, where the key that belongs to it is")
         return tuple((self._path(at, known, TEXT, each=EACH), self._path(at, key, TEXT)) for known, key in value)
+
+    def continuity(self) -> tuple[tuple[FieldPath, ...], tuple[FieldPath, ...], bool] | None:
+        """Return the attribute of that name: paths to the number, paths to the number before, whether it is a snapshot."""
+        value, at = self.bridge.get("continuity"), "bridge.continuity"
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fail(at, "expected an object")
+        for name in value:
+            if name not in {"seq", "previous", "snapshot"}:
+                self.fail(f"{at}.{name}", "no such attribute", nearest(name, ("seq", "previous", "snapshot")))
+        found = []
+        for name in ("seq", "previous"):
+            texts = value.get(name, [])
+            if not _is_texts(texts) or (name == "seq" and not texts):
+                self.fail(f"{at}.{name}", "expected a list of paths")
+            found.append(tuple(self._path(f"{at}.{name}", each, NUMBER) for each in texts))
+        snapshot = value.get("snapshot", False)
+        if not isinstance(snapshot, bool):
+            self.fail(f"{at}.snapshot", "expected true or false")
+        return found[0], found[1], snapshot
+
+    def sent(self) -> FieldPath | None:
+        """Return the attribute of that name of the folder: where the envelope says when a frame was sent."""
+        value = self.bridge.get("sent")
+        if value is None:
+            return None
+        path = self._path("bridge.sent", value, TEXT) if isinstance(value, str) else ()
+        if len(path) != 2 or path[0] != "meta":  # noqa: PLR2004 - meta and its field
+            self.fail("bridge.sent", 'expected a path "meta.field"')
+        return path
 
     def _path(self, at: str, text: str, leading_to: frozenset[str], *, each: str = "") -> FieldPath:
         """Parse one path and check that what it leads to is of use. each: `EACH` where it may go through arrays."""

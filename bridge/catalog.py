@@ -23,12 +23,35 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["EACH", "Catalog", "FieldPath", "FrameType", "Kind", "Schema", "parsing_canonical_form", "registered"]
+__all__ = [
+    "EACH",
+    "Catalog",
+    "Continuity",
+    "FieldPath",
+    "FrameType",
+    "Kind",
+    "Schema",
+    "parsing_canonical_form",
+    "registered",
+]
 
 #: The folder of the bridge's own records, which is no kind of gateway.
 OWN: Final = "bridge"
 
 _KIND_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuity:
+    """Frames of an entity that name the one before, see `bridge.continuity`.
+
+    seq, previous: paths to this frame's number and to that of the one it follows, the first that is present wins.
+    snapshot: the frame holds all that there is, whatever was missed before it.
+    """
+
+    seq: tuple[FieldPath, ...]
+    previous: tuple[FieldPath, ...]
+    snapshot: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,7 +63,7 @@ class FrameType:
     alternatives, the first whose paths are all present wins; empty: content alone decides. content: equal means equal
     in identity and content, else in identity alone. family: states of one family are compared with each other. learn:
     pairs of paths, to an id and to the key that belongs to it; the first may hold `EACH`. publish: False is consumed
-    only. private: belongs to a wallet.
+    only. private: belongs to a wallet. continuity: None where frames do not name the one before.
 
     In the type ``unknown`` paths below ``data`` are those of the frame itself, not of the record.
     """
@@ -59,6 +82,7 @@ class FrameType:
     learn: tuple[tuple[FieldPath, FieldPath], ...]
     publish: bool
     private: bool
+    continuity: Continuity | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -67,6 +91,7 @@ class Kind:
 
     types: by the envelope's ``type``, without `unknown`, which takes all other types. meta: the schema of the record
     ``Meta``, the same in every type. nested: the envelope keeps its facts in a member ``meta``, else beside ``data``.
+    sent: the field of ``Meta`` that says when a frame was sent, if there is one.
     """
 
     name: str
@@ -74,6 +99,7 @@ class Kind:
     unknown: FrameType
     meta: Schema
     nested: bool
+    sent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,6 +189,7 @@ def _kind(folder: Path) -> Kind:
         unknown=unknown,
         meta=generic.records["Meta"],
         nested=generic.choice("envelope", "nested", "flat") == "nested",
+        sent=sent[1] if (sent := generic.sent()) is not None else None,
     )
 
 
@@ -180,7 +207,9 @@ def _frame_type(file: SchemaFile, *, private: bool) -> FrameType:
     identity, content = file.alternatives("identity", SCALAR), file.flag("content")
     if not identity and not content:
         file.fail("bridge.content", "must be true where identity is empty: nothing else tells frames apart")
-    schema = file.registered
+    schema, chain = file.registered, file.continuity()
+    if chain is not None and (state or file.type == UNKNOWN):
+        file.fail("bridge.continuity", "only events of a known type follow one another", "remove it")
     return FrameType(
         type=file.type,
         name=f"{schema['namespace']}.{schema['name']}",
@@ -196,6 +225,7 @@ def _frame_type(file: SchemaFile, *, private: bool) -> FrameType:
         learn=file.pairs("learn"),
         publish=publish,
         private=private,
+        continuity=Continuity(seq=chain[0], previous=chain[1], snapshot=chain[2]) if chain is not None else None,
     )
 
 

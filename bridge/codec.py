@@ -54,8 +54,8 @@ class Codec:
 
     encode(meta, data) -> bytes: the whole record in Avro, byte for byte what fastavro writes. key(meta, data),
     entity(meta, data) -> str | None; identity(meta, data) -> bytes | None, for hashing, None where it is incomplete;
-    event_time(meta, data) -> int | None, ms since the epoch; learn(meta, data) -> list of (id, key). source: the
-    generated Python.
+    event_time(meta, data) -> int | None, ms since the epoch; learn(meta, data) -> list of (id, key). seq(meta, data),
+    previous(meta, data) -> int | None: of a type with continuity. source: the generated Python.
     """
 
     encode: Callable[[Any, Any], bytes]
@@ -64,6 +64,8 @@ class Codec:
     identity: Callable[[Any, Any], bytes | None]
     event_time: Callable[[Any, Any], int | None]
     learn: Callable[[Any, Any], list[tuple[str, str]]]
+    seq: Callable[[Any, Any], int | None]
+    previous: Callable[[Any, Any], int | None]
 
     def __init__(self, frame_type: FrameType) -> None:
         """Compile. Raises `ConfigError` where the schema leaves the language or a path leads nowhere."""
@@ -137,6 +139,8 @@ class UnknownCodec:
     identity: Callable[[Any, Any], bytes | None]
     event_time: Callable[[Any, Any], int | None]
     learn: Callable[[Any, Any], list[tuple[str, str]]]
+    seq: Callable[[Any, Any], int | None]
+    previous: Callable[[Any, Any], int | None]
 
     def __init__(self, frame_type: FrameType) -> None:
         """Compile; raises `ConfigError`."""
@@ -206,5 +210,5 @@ def _write_type(module: Module, frame_type: FrameType, meta: Record, data: Recor
 
 def _adopt(codec: Codec | UnknownCodec, names: dict[str, Any]) -> None:
     """Make the generated functions the codec's own; a call then costs no look-up of a method."""
-    for name in ("encode", "key", "entity", "identity", "event_time", "learn"):
+    for name in ("encode", "key", "entity", "identity", "event_time", "learn", "seq", "previous"):
         setattr(codec, name, names[name])

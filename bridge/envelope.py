@@ -89,6 +89,10 @@ class MetaCodec:
         self._struct = self._make_struct(extent=names["extent"], colons=names["colons"])
         self._decode = cast("Callable[[bytes], Envelope]", msgspec.json.Decoder(self._struct).decode)
 
+    def attribute(self, name: str) -> str:
+        """Return what the Struct of meta calls a field of ``Meta``."""
+        return next(field.attribute for field in self._meta.fields if field.name == name)
+
     def decode(self, raw: bytes) -> Envelope:
         """Read the envelope of a frame.
 

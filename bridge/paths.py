@@ -51,7 +51,7 @@ _Then = Callable[[Shape, str], list[str]]
 
 
 def write_getters(module: Module, frame_type: FrameType, meta: Record, data: Record | None) -> None:
-    """Write the functions key, entity, identity, event_time and learn of a type.
+    """Write the functions key, entity, identity, event_time, learn, seq and previous of a type.
 
     data: None: the payload is JSON text in the attribute ``own`` (`bridge.codec.UnknownCodec`). Raises `ConfigError`
     for a path that leads to no plain value.
@@ -63,6 +63,9 @@ def write_getters(module: Module, frame_type: FrameType, meta: Record, data: Rec
     writer.first("event_time", frame_type.event_time, writer.return_time)
     writer.identity(frame_type.identity)
     writer.learn(frame_type.learn)
+    chain = frame_type.continuity
+    writer.first("seq", chain.seq if chain else (), writer.return_number)
+    writer.first("previous", chain.previous if chain else (), writer.return_number)
 
 
 def text_of(value: object) -> str | None:
@@ -193,6 +196,11 @@ class _Writer:
         """Lines that return a time, if the value is one."""
         del shape
         return [f"if (at := moment({value})) is not None:", "    return at"]
+
+    def return_number(self, shape: Shape, value: str) -> list[str]:
+        """Lines that return an integer; the catalog lets such a path lead to nothing else."""
+        del shape
+        return [f"return {value}"]
 
     def _function(self, name: str, blocks: list[list[str]], end: str) -> None:
         lines = [f"    {line}" for block in blocks for line in block]

@@ -18,6 +18,7 @@ from bridge.canonical import repeats_a_name
 from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
 from bridge.errors import BadFrame
 from bridge.frame import REST
+from bridge.paths import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +86,10 @@ class Ways:
         self._route = route
         limits = limits or {}
         self.max_dead_letter = limits.get(route.dead_letters, max_value)
-        self._decode = MetaCodec(route.kind).decode
+        envelope = MetaCodec(route.kind)
+        self._decode = envelope.decode
+        self._sent = envelope.attribute(route.kind.sent) if route.kind.sent is not None else None
+        self._chained = any(each.continuity is not None for each in route.kind.types.values())
 
         def most(frame_type: FrameType) -> int:
             topics = route.topics.get(frame_type.type, ())
@@ -148,6 +152,11 @@ class Ways:
             traits |= dedupe.FROM_REST
         return Sighting(way, meta, data, own, traits, identity, content, entity)
 
+    def said(self, meta: Any) -> tuple[int | None, int | None]:
+        """(number, when sent in ms) by the envelope of a frame; numbers that count for one entity are left out."""
+        sent = moment(getattr(meta, self._sent)) if self._sent is not None else None
+        return None if self._chained else meta.seq, sent
+
     def _way(self, name: str) -> Way | None:
         """The way of a type that no schema knows: the generic record, told apart by its name."""
         if name in self._route.control:
@@ -208,6 +217,9 @@ class Way:
         self.key: Callable[[Any, Any], str | None] = codec.key
         self.entity: Callable[[Any, Any], str | None] = codec.entity
         self.event_time: Callable[[Any, Any], int | None] = codec.event_time
+        self.continuity = frame_type.continuity
+        self.seq: Callable[[Any, Any], int | None] = codec.seq
+        self.previous: Callable[[Any, Any], int | None] = codec.previous
         self.learns = bool(frame_type.learn)
         self.learn: Callable[[Any, Any], list[tuple[str, str]]] = codec.learn
         only_seq = all(path == ("meta", "seq") for paths in frame_type.identity for path in paths)

@@ -13,7 +13,7 @@ import fastavro
 import pytest
 
 import bridge.catalog
-from bridge.catalog import EACH, Catalog, FieldPath, FrameType, Kind, parsing_canonical_form, registered
+from bridge.catalog import EACH, Catalog, Continuity, FieldPath, FrameType, Kind, parsing_canonical_form, registered
 from bridge.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "schemas"
@@ -447,6 +447,14 @@ def test_a_family_has_one_entity(tmp_path: Path) -> None:
         ({"identity": [], "content": False}, r"bridge\.content: must be true where identity is empty"),
         ({"content": "yes"}, r"bridge\.content: expected true or false"),
         ({"publish": 0}, r"bridge\.publish: expected true or false"),
+        ({"continuity": []}, r"bridge\.continuity: expected an object"),
+        ({"continuity": {}}, r"bridge\.continuity\.seq: expected a list of paths"),
+        ({"continuity": {"seq": "meta.seq"}}, r"bridge\.continuity\.seq: expected a list of paths"),
+        ({"continuity": {"seq": ["data.symbol"]}}, r"bridge\.continuity\.seq: .* leads to a value of type string"),
+        ({"continuity": {"seq": ["meta.seq"], "prev": []}}, r"bridge\.continuity\.prev: .*did you mean 'previous'"),
+        ({"continuity": {"seq": ["meta.seq"], "previous": [1]}}, r"bridge\.continuity\.previous: expected a list"),
+        ({"continuity": {"seq": ["meta.seq"], "snapshot": 1}}, r"bridge\.continuity\.snapshot: expected true or false"),
+        ({"continuity": {"seq": ["meta.seq"]}, "kind": "state"}, r"bridge\.continuity: only events"),
     ],
 )
 def test_attributes_that_make_no_sense_are_refused(tmp_path: Path, attributes: dict[str, Any], message: str) -> None:
@@ -463,6 +471,48 @@ def test_an_envelope_is_nested_or_flat(tmp_path: Path, envelope: object) -> None
     _change(tmp_path / "tape" / "unknown.avsc", lambda schema: schema["bridge"].update(envelope=envelope))
 
     _refused(tmp_path, r"unknown\.avsc: bridge\.envelope: expected 'nested' or 'flat'")
+
+
+def test_a_chain_is_compiled_to_its_paths(tmp_path: Path) -> None:
+    """How frames name the one before is said in the file and nowhere else; most types say nothing."""
+    chain = {"seq": ["meta.seq", "data.id"], "previous": ["data.id"]}
+    _write(tmp_path, "tape", "tick", continuity=chain)
+    _write(tmp_path, "tape", "full", continuity={"seq": ["meta.seq"], "snapshot": True})
+    _write(tmp_path, "tape", "other")
+    types = Catalog.load(tmp_path).kind("tape").types
+
+    assert types["other"].continuity is None
+    assert types["tick"].continuity == Continuity(
+        seq=(("meta", "seq"), ("data", "id")), previous=(("data", "id"),), snapshot=False
+    )
+    assert types["full"].continuity == Continuity(seq=(("meta", "seq"),), previous=(), snapshot=True)
+
+
+def test_the_chains_that_ship_are_those_of_the_books() -> None:
+    """PredictStreet's books and nothing else; only a snapshot holds all that there is."""
+    found = {
+        name: (bool(each.continuity.previous), each.continuity.snapshot)
+        for kind in CATALOG.kinds.values()
+        for name, each in kind.types.items()
+        if each.continuity is not None
+    }
+    assert found == {
+        "book_snapshot": (False, True),
+        "book_update": (False, False),
+        "book_delta": (True, False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"), [(5, "expected a path"), ("data.type", "expected a path"), ("meta.x", "")]
+)
+def test_when_a_frame_was_sent_is_said_for_a_folder(tmp_path: Path, sent: object, message: str) -> None:
+    """A field of the envelope."""
+    assert (CATALOG.kind("ticktock").sent, CATALOG.kind("predictstreet-market").sent) == ("ts", "serverTs")
+    _write(tmp_path, "tape", "tick")
+    _change(tmp_path / "tape" / "unknown.avsc", lambda schema: schema["bridge"].update(sent=sent))
+
+    _refused(tmp_path, rf"unknown\.avsc: bridge\.sent: {message}")
 
 
 # A small kind of gateway to break
