@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: How often (s) a full journal, or a disk that refuses, is looked at again.
 RETRY: Final = 0.1
+#: A journal that was at its limit is full until it is down to this part of it: each stop of a socket is a gap, so a journal
+#: that wavers at its limit must not make many.
+RESUME: Final = 0.75
 #: Frames of one turn of the loop that wait for the journal at most, before the gateways are asked to wait.
 PENDING: Final = 4096
 
@@ -40,12 +43,19 @@ class Intake:
         self._refused: str | None = None
         self._room = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        #: The journal was at its limit, and has not been emptied to `RESUME` since.
+        self._at_limit = journal.full
         self._known: dict[tuple[str, str], str] = {}
 
     @property
     def full(self) -> bool:
         """Whether the gateways must stop reading until `room` returns."""
-        return self._refused is not None or len(self._pending) >= PENDING or self._journal.full
+        return self.stalled or len(self._pending) >= PENDING
+
+    @property
+    def stalled(self) -> bool:
+        """Whether that is because the journal is at its limit or its disk refuses."""
+        return self._refused is not None or self._at_limit
 
     @property
     def trouble(self) -> str | None:
@@ -60,7 +70,7 @@ class Intake:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
-        """Hand in an event of a connection: ``down`` (cause, since), ``up``, ``gone``; see `bridge.recovery`."""
+        """Hand in an event of a connection: ``down`` (cause, since), ``up`` …; see `bridge.recovery`."""
         raw = msgspec.json.encode({"event": event, **facts})
         self.put(Frame(gateway, connection, self._now(), EVENT, raw))
 
@@ -79,9 +89,7 @@ class Intake:
         """Wait until the journal takes frames again."""
         if not self.full:
             return
-        if self._watch is None or self._watch.done():
-            self._room.clear()
-            self._watch = asyncio.create_task(self._until_room())
+        self._look()
         await self._room.wait()
 
     def flush(self) -> None:
@@ -97,20 +105,31 @@ class Intake:
                     "journal_refused", reason=error.strerror, frames=len(self._pending)
                 )
             self._refused = error.strerror or "write failed"
-            if self._watch is None or self._watch.done():
-                self._room.clear()
-                self._watch = asyncio.create_task(self._until_room())
+            self._look()
             return
         if self._refused is not None:
             log.info("journal_accepts", frames=len(self._pending))
             self._refused = None
         self._pending = []
+        if not self._at_limit and self._journal.full:
+            self._at_limit = True
+            log.warning("journal_full", bytes=self._journal.size, max_bytes=self._journal.max_bytes)
+            self._look()
+
+    def _look(self) -> None:
+        """See to it that somebody looks for room."""
+        if self._watch is None or self._watch.done():
+            self._room.clear()
+            self._watch = asyncio.create_task(self._until_room())
 
     async def _until_room(self) -> None:
         while True:
             await asyncio.sleep(RETRY)
             if self._pending:
                 self.flush()
+            if self._at_limit and self._journal.size <= self._journal.max_bytes * RESUME:
+                self._at_limit = False
+                log.info("journal_has_room", bytes=self._journal.size)
             if not self.full:
                 self._room.set()
                 return

@@ -69,7 +69,7 @@ def _judge(name: str, first: Numbers, second: Numbers, seconds: float) -> Findin
 class _Listener:
     """An intake that notes numbers and keeps nothing."""
 
-    full = False
+    full = stalled = False
 
     def __init__(self, ways: Ways) -> None:
         self.numbers: Numbers = defaultdict(set)

@@ -120,7 +120,7 @@ async def _overlaps(settings: Config, catalog: Catalog, metrics: Metrics, second
 class _Unfed:
     """The intake of gateways that are only checked: a check hands nothing in."""
 
-    full = False
+    full = stalled = False
 
     async def room(self) -> None:
         """There always is."""

@@ -144,6 +144,10 @@ class Intake(Protocol):
     def full(self) -> bool:
         """Whether no socket must be read until `room` returns."""
 
+    @property
+    def stalled(self) -> bool:
+        """Whether that is the journal's doing: it is full, or its disk refuses; not just many frames at once."""
+
     async def room(self) -> None:
         """Wait until frames are taken again."""
 
@@ -151,7 +155,7 @@ class Intake(Protocol):
         """Hand in one frame. O(1)."""
 
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
-        """Hand in what happened to a connection: ``down`` (cause, since), ``up``, ``gone``."""
+        """Hand in what happened to a connection, see `bridge.recovery`: ``down`` (cause, since), ``up`` and so on."""
 
     def learn(self, gateway: str, pairs: dict[str, str]) -> None:
         """Hand in ids found over REST: token id → condition id."""

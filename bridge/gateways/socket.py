@@ -247,6 +247,9 @@ class Socket:
             self._backoff.reset()
         if reaction.frames:
             self._last_frame = received = self._heard or self._outside.wall()
+            if self._event == "unread":
+                self._event = "read"
+                self._intake.event(self._gateway, self.name, "read")
             gateway, name, hint, put = self._gateway, self.name, self._hint, self._intake.put
             for raw in reaction.frames:
                 put(Frame(gateway, name, received, STREAM, raw, hint))
@@ -259,6 +262,10 @@ class Socket:
             return heard
         self._become(self._state, "not read: the journal is full")
         self._log.warning("gateway_not_read", reason="the journal is full")
+        if self._intake.stalled and self._event in {"up", "read"}:
+            # What the server sends while nobody reads, it may drop without a word.
+            self._event = "unread"
+            self._intake.event(self._gateway, self.name, "unread", since=self._heard or self._began)
         await self._intake.room()
         self._become(self._state, None)
         self._log.info("gateway_read_again")

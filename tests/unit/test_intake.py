@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bridge.frame import EVENT, STREAM, Frame
-from bridge.intake import Intake
+from bridge.intake import PENDING, RESUME, RETRY, Intake
 from bridge.journal import Journal
 
 ALL = {"max_frames": 10_000, "max_bytes": 1 << 30}
@@ -87,6 +87,7 @@ async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journal: J
     waiting = [asyncio.create_task(intake.room()) for _ in range(3)]
     await asyncio.sleep(0.25)
     assert not any(task.done() for task in waiting)
+    assert intake.stalled
     journal.trim(journal.end)
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
     assert full(intake) is False
@@ -106,6 +107,7 @@ async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: 
     intake.put(frame(1))
     await asyncio.sleep(0)
     assert intake.full
+    assert intake.stalled
     assert intake.trouble == "No space left on device"
     intake.put(frame(2))
     waiting = asyncio.create_task(intake.room())
@@ -115,4 +117,44 @@ async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: 
     await asyncio.wait_for(waiting, 5)
     assert trouble(intake) is None
     assert journal.read(0, **ALL)[1] == [frame(1), frame(2)]
+    journal.close()
+
+
+async def test_a_journal_that_wavers_at_its_limit_stops_the_gateways_once(journal: Journal) -> None:
+    """Each stop is a gap: it is full until a good part of it is free again."""
+    intake = Intake(journal, now=lambda: 0)
+    number = 0
+    while not intake.full:
+        intake.put(frame(number, 1000))
+        number += 1
+        await asyncio.sleep(0)
+    waiting = asyncio.create_task(intake.room())
+    while journal.full:
+        journal.trim(journal.first + 1)
+    assert RESUME * journal.max_bytes < journal.size < journal.max_bytes
+    await asyncio.sleep(3 * RETRY)
+    assert full(intake)
+    assert not waiting.done()
+    while journal.size > RESUME * journal.max_bytes:
+        journal.trim(journal.first + 1)
+    await asyncio.wait_for(waiting, 5)
+    assert full(intake) is False
+    journal.close()
+
+
+async def test_many_frames_at_once_are_no_full_journal(journal: Journal) -> None:
+    """The gateways wait for the end of the turn, and nothing is said to be missed."""
+    intake = Intake(journal, now=lambda: 0)
+    for number in range(PENDING):
+        intake.put(frame(number))
+    assert full(intake)
+    assert not intake.stalled
+    journal.close()
+
+
+async def test_a_journal_that_is_full_from_the_start_is_full(journal: Journal) -> None:
+    """What an earlier process left behind counts."""
+    while not journal.full:
+        journal.append([frame(0, 1000)])
+    assert Intake(journal, now=lambda: 0).stalled
     journal.close()

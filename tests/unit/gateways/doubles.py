@@ -15,7 +15,7 @@ KEY = "ps_test_0123456789abcdef_simulatedsimulatedsimulatedsimulatedsimulat"
 
 
 class MemoryIntake:
-    """Remembers what it was given; `full` is the test's to set, `make_room` ends it."""
+    """Remembers what it was given; `full` and `stalled` are the test's to set, `make_room` ends both."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
@@ -23,7 +23,7 @@ class MemoryIntake:
         #: How many frames were there when each event came.
         self.positions: list[int] = []
         self.learned: dict[str, str] = {}
-        self.full = False
+        self.full = self.stalled = False
         self.waiting = asyncio.Event()
         self._room = asyncio.Event()
         self._news = asyncio.Event()
@@ -35,7 +35,7 @@ class MemoryIntake:
 
     def make_room(self) -> None:
         """Take frames again."""
-        self.full = False
+        self.full = self.stalled = False
         self._room.set()
 
     def put(self, frame: Frame) -> None:

@@ -194,6 +194,35 @@ async def test_a_full_journal_stops_reading_and_suspends_the_watchdog() -> None:
         assert bench.causes()[0] == "up"
 
 
+async def test_a_socket_that_is_not_read_says_so_before_and_after() -> None:
+    """From the last frame to the first after it; many frames at once, without the journal's doing, are no such stop."""
+    for stalled in (True, False):
+        script = Script([[b"one"], [b"two"]])
+        bench = Bench(script)
+        bench.intake.full, bench.intake.stalled = True, stalled
+        async with bench.running():
+            await asyncio.wait_for(bench.intake.waiting.wait(), 5)
+            heard = bench.intake.frames[0].received
+            bench.intake.make_room()
+            await bench.intake.until(lambda: len(bench.intake.frames) == 2)  # noqa: B023 - not called after the round
+            events = [
+                (event, at) for (_, event, _), at in zip(bench.intake.events, bench.intake.positions, strict=True)
+            ]
+            assert events == ([("up", 0), ("unread", 1), ("read", 1)] if stalled else [("up", 0)])
+            assert not stalled or bench.intake.events[1][2] == {"since": heard}
+
+
+async def test_a_connection_that_ends_while_it_is_not_read_stays_not_read() -> None:
+    """There was no first frame after it."""
+    bench = Bench(Script([[b"one"], cut(1006)]), Script([[b"two"]]))
+    bench.intake.full = bench.intake.stalled = True
+    async with bench.running():
+        await asyncio.wait_for(bench.intake.waiting.wait(), 5)
+        bench.intake.make_room()
+        await bench.intake.until(lambda: len(bench.intake.frames) == 2)
+    assert bench.causes() == ["up", "unread", "down:journal_full", "up", "down:stopped"]
+
+
 async def test_an_intake_that_empties_within_a_turn_of_the_loop_stops_nobody() -> None:
     """A large burst is written at the end of the turn that brought it: no pause, no line in the log."""
     bench = Bench(Script([[b"one"], [b"two"]]))
