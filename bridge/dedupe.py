@@ -67,6 +67,8 @@ class Window:
         self._slice = _Slice(0)
         #: Set by `admit`: the frame it admitted has a known identity but other content.
         self.collision = False
+        #: What came before this time (ms) may have been forgotten; None: nothing was yet.
+        self._forgotten: int | None = None
 
     def __len__(self) -> int:
         """How many identities are remembered."""
@@ -76,6 +78,17 @@ class Window:
         """Since when (ms) the window is complete; None while it is empty."""
         first = self._slices[0] if self._slices else self._slice
         return first.start if first.identities or first.contents else None
+
+    def forgotten_after(self, count: int) -> int | None:
+        """Up to when (ms) something is forgotten once `count` more identities have come; None: nothing."""
+        over = len(self._seen) + count - self.max_identities
+        forgotten = self._forgotten
+        for old in self._slices if over > 0 else ():
+            if over <= 0:
+                break
+            over -= len(old.identities)
+            forgotten = old.end
+        return forgotten
 
     def admit(self, traits: int, identity: int, content: int, entity: int, now: int) -> int:
         """Judge one frame and remember the answer.
@@ -166,6 +179,7 @@ class Window:
         return self._slice
 
     def _forget(self, old: _Slice) -> None:
+        self._forgotten = old.end
         for identity in old.identities:
             variants = self._variants.get(identity)
             if variants:

@@ -2,7 +2,7 @@
 
 A transaction carries its records and one entry. Reading a ledger partition from the start of the window to its end
 therefore yields exactly what a read_committed consumer of the topics can have seen: the window of identities, the ids
-learned, the recovery cursors, the state of each connection, and for each journal the position to go on from.
+learned, the recovery cursors, the state of each connection, the gaps, and for each journal the position to go on from.
 
 Pure: bytes in, bytes out. The reading consumer is in `bridge.lane`.
 """
@@ -17,6 +17,7 @@ import msgspec
 
 from bridge.avro_reader import reader
 from bridge.codec import SINGLE_OBJECT, RecordCodec, fingerprint
+from bridge.continuity import Chains
 from bridge.errors import BadData
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ RESIGN: Final = "RESIGN"
 
 #: Ids whose key is remembered at most; the longest unseen are forgotten first.
 MAX_KEYS: Final = 500_000
+#: Gaps that are closed but not filled are remembered in this number: a standby may fill them yet.
+MAX_CLOSED: Final = 256
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """State of one connection as the ledger tells it; times in ms since the epoch."""
+    """State of one connection as the ledger tells it; times in ms since the epoch. gone: it ended and misses nothing."""
 
     gateway: str
     connection: str
@@ -45,6 +48,7 @@ class Connection(msgspec.Struct, frozen=True):
     gap_from: int | None = None
     gap_cause: str | None = None
     last_seq: str | None = None
+    gone: bool = False
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -53,6 +57,26 @@ class Learned(msgspec.Struct, frozen=True):
     gateway: str
     id: str
     key: str
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A gap as the ledger tells it, from ``open`` to whatever closed it; times in ms since the epoch.
+
+    Fields as in ``schemas/bridge/gap.avsc``, where `since` and `until` are called ``from`` and ``to``.
+    """
+
+    id: str
+    gateway: str
+    connection: str
+    since: int
+    cause: str
+    entity: str | None = None
+    until: int | None = None
+    last_seq: str | None = None
+    state: str = "open"
+    recovered: int = 0
+    superseded: int = 0
+    how: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +95,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     cursors: dict[str, str] = {}
     learned: list[Learned] = []
     connections: list[Connection] = []
+    gaps: list[Gap] = []
+    chains: bytes = b""
 
 
 class EntryCodec:
@@ -81,7 +107,7 @@ class EntryCodec:
         self._prefix = SINGLE_OBJECT + fingerprint(schema)
         self._encode = RecordCodec(schema).encode
         self._read: Callable[[bytes, int], Entry] = reader(
-            schema, {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection}
+            schema, {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection, "Gap": Gap}
         )
 
     def encode(self, entry: Entry) -> bytes:
@@ -141,6 +167,18 @@ class Keys:
             del self._keys[oldest]
 
 
+def keep(gaps: OrderedDict[str, Gap], gap: Gap) -> None:
+    """Remember the newest word on a gap: as long as it is open, then among the `MAX_CLOSED` last that were not filled."""
+    gaps.pop(gap.id, None)
+    if gap.state == "filled":
+        return
+    gaps[gap.id] = gap
+    if gap.until is not None and len(gaps) > MAX_CLOSED:
+        closed = [each.id for each in gaps.values() if each.until is not None]
+        for old in closed[:-MAX_CLOSED]:
+            del gaps[old]
+
+
 @dataclass
 class Memory:
     """What the entries of one lane add up to; fed in order with `take`."""
@@ -149,6 +187,13 @@ class Memory:
     learned: Keys = field(default_factory=Keys)
     cursors: dict[str, str] = field(default_factory=dict)
     connections: dict[tuple[str, str], Connection] = field(default_factory=dict)
+    #: Gaps that are open, and the last that were closed without being filled.
+    gaps: OrderedDict[str, Gap] = field(default_factory=OrderedDict)
+    chains: Chains = field(default_factory=Chains)
+    #: journal → when (ms) its writer last disposed of frames
+    wrote: dict[str, int] = field(default_factory=dict)
+    #: Since when (ms) the entries read are complete, where older ones that were wanted have been deleted.
+    known_since: int | None = None
     #: journal → (position, instance that wrote it)
     positions: dict[str, tuple[int, str]] = field(default_factory=dict)
     generation: int = 0
@@ -160,11 +205,18 @@ class Memory:
         """Add one entry. at: the broker's time of it (ms)."""
         if entry.codes:
             self.window.replay(entry.codes, entry.hashes, at)
+            self.wrote[entry.journal] = at
+        if self.known_since is not None and not self.entries:
+            self.known_since = at
         for learned in entry.learned:
             self.learned.learn(learned.gateway, learned.id, learned.key, at, span=self.window.span)
         self.cursors.update(entry.cursors)
         for connection in entry.connections:
             self.connections[connection.gateway, connection.connection] = connection
+        for gap in entry.gaps:
+            keep(self.gaps, gap)
+        if entry.chains:
+            self.chains.replay(entry.chains)
         if entry.position is not None:
             self.positions[entry.journal] = (entry.position, entry.instance)
         self.generation = max(self.generation, entry.generation)
@@ -174,8 +226,21 @@ class Memory:
 
     def connected(self, gateway: str) -> bool:
         """Whether the active process has that gateway up, all its connections."""
-        states = [each.up for (name, _), each in self.connections.items() if name == gateway]
+        states = [each.up for (name, _), each in self.connections.items() if name == gateway and not each.gone]
         return bool(states) and all(states)
+
+    def blind(self, journal: str, count: int) -> int | None:
+        """Before when (ms) another process may have published frames that the window can't know; None: no such time.
+
+        Nobody can say whether an own frame of that time, still in the journal, is published. journal: the own one's id;
+        what its writer published is told by its position. count: frames that are about to enter the window.
+        """
+        bounds = [] if self.known_since is None else [self.known_since]
+        others = [at for name, at in self.wrote.items() if name != journal]
+        forgotten = self.window.forgotten_after(count)
+        if others and forgotten is not None:
+            bounds.append(min(max(others), forgotten))
+        return max(bounds, default=None)
 
     def resume(self, journal: str, instance: str, *, first: int, opened_at: int) -> int:
         """Where this process goes on in its journal.

@@ -62,32 +62,33 @@ class LedgerReader:
         self._eof = False
         self._proved = 0.0
 
-    def seek(self, since: int) -> None:
+    def seek(self, since: int) -> bool:
         """Go to the first entry at or after `since` (ms); to the end if there is none.
 
-        Raises the error that says why Kafka does not answer.
+        Returns whether entries since then may have been deleted, by the topic's retention. Raises the error that says why Kafka does not answer.
         """
         deadline = self._clock() + SETTLING
         while True:
             try:
-                self._consumer.assign([TopicPartition(self._topic, self._partition, self._offset(since))])
+                offset, cut = self._offset(since)
+                self._consumer.assign([TopicPartition(self._topic, self._partition, offset)])
             except KafkaException as error:
                 if error.args[0].code() not in _SETTLING or self._clock() >= deadline:
                     raise self._explain(error) from error
                 self._pause(LOOK)
             else:
-                return
+                return cut
 
-    def _offset(self, since: int) -> int:
-        """The offset of the first entry at or after `since` (ms)."""
+    def _offset(self, since: int) -> tuple[int, bool]:
+        """The offset of the first entry at or after `since` (ms), and whether others before it may have been deleted."""
         found = self._consumer.offsets_for_times([TopicPartition(self._topic, self._partition, since)], CALL)[0]
         if found.error:
             raise KafkaException(found.error)
-        if found.offset >= 0:
-            return int(found.offset)
-        # No entry that late. The end may move at any time, so begin a little before it: at the last entry.
         low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), CALL)
-        return max(low, high - MANY) if high > 0 else OFFSET_BEGINNING
+        if found.offset >= 0:
+            return int(found.offset), 0 < low >= found.offset
+        # No entry that late. The end may move at any time, so begin a little before it: at the last entry.
+        return (max(low, high - MANY), 0 < low == high) if high > 0 else (OFFSET_BEGINNING, False)
 
     def poll(self, timeout: float) -> Iterator[tuple[Entry, int]]:
         """Yield (entry, the broker's time of it in ms) for what has come; waits up to `timeout` (s) for the first.

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from bridge.avro_reader import reader
 from bridge.catalog import Catalog
 from bridge.errors import BadData, ConfigError
-from bridge.ledger import Connection, Entry, Learned
+from bridge.ledger import Connection, Entry, Gap, Learned
 
 SCHEMA = Catalog.load().own("ledger")
-READ = reader(SCHEMA, {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection})
+READ = reader(SCHEMA, {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection, "Gap": Gap})
 
 
 def plain(schema: Any) -> Any:
@@ -57,9 +57,25 @@ entries = st.builds(
             gap_from=st.none() | longs,
             gap_cause=st.none() | texts,
             last_seq=st.none() | texts,
+            gone=st.booleans(),
         ),
         max_size=3,
     ),
+    gaps=st.lists(
+        st.builds(
+            Gap,
+            *(texts, texts, texts, longs, texts),
+            entity=st.none() | texts,
+            until=st.none() | longs,
+            last_seq=st.none() | texts,
+            state=texts,
+            recovered=longs,
+            superseded=longs,
+            how=st.none() | texts,
+        ),
+        max_size=3,
+    ),
+    chains=st.binary(max_size=100),
 )
 
 

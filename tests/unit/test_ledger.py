@@ -11,7 +11,7 @@ import pytest
 from bridge.catalog import Catalog
 from bridge.dedupe import CONTENT, IDENTIFIED, TRIPLE, Window
 from bridge.errors import BadData
-from bridge.ledger import ENTRY, FIRST, HEARTBEAT, Connection, Entry, EntryCodec, Keys, Learned, Memory
+from bridge.ledger import ENTRY, FIRST, HEARTBEAT, Connection, Entry, EntryCodec, Gap, Keys, Learned, Memory
 
 CODEC = EntryCodec(Catalog.load().own("ledger"))
 
@@ -27,7 +27,12 @@ FULL = Entry(
     hashes=TRIPLE.pack(1, 2, 3) + TRIPLE.pack(2**64 - 1, 5, 6),
     cursors={"cs2/settlements": "481234"},
     learned=[Learned("cs2", "ofr_1", "match")],
-    connections=[Connection("cs2", "list", up=True, last_frame=5, position=17, last_seq="9")],
+    connections=[Connection("cs2", "list", up=True, last_frame=5, position=17, last_seq="9", gone=True)],
+    gaps=[
+        Gap("g1", "cs2", "list", 5, "silence"),
+        Gap("g2", "m", "s1", 5, "book_sequence", "token", 9, "4", "filled", 3, 2, "snapshot"),
+    ],
+    chains=bytes(range(24)),
 )
 
 
@@ -104,6 +109,75 @@ def test_a_journal_goes_on_where_the_ledger_says(
         adding.take(Entry(kind=ENTRY, instance=writer, at=1, journal="j", position=position), 1)
     adding.take(Entry(kind=FIRST, instance="me", at=1, journal="j"), 2)
     assert adding.resume("j", "me", first=first, opened_at=opened_at) == expected
+
+
+def test_a_connection_that_is_gone_does_not_make_its_gateway_down() -> None:
+    """A match that is over has no socket; else a standby would take over for it, again and again."""
+    adding = memory()
+    assert not adding.connected("cs2")
+    adding.connections["cs2", "m1"] = Connection("cs2", "m1", up=False, gone=True)
+    assert not adding.connected("cs2")
+    adding.connections["cs2", "list"] = Connection("cs2", "list", up=True)
+    assert adding.connected("cs2")
+    adding.connections["cs2", "m2"] = Connection("cs2", "m2", up=False, gap="g")
+    assert not adding.connected("cs2")
+
+
+def test_gaps_are_known_until_they_are_filled() -> None:
+    """The last word on each; a successor has nothing to add to one that is filled."""
+    adding = memory()
+    adding.take(FULL, 1)
+    assert list(adding.gaps) == ["g1"]
+    lost = Gap("g1", "cs2", "list", 5, "silence", until=9, state="lost")
+    adding.take(Entry(kind=HEARTBEAT, instance="a", at=1, gaps=[lost]), 2)
+    assert list(adding.gaps.values()) == [lost]
+    filled = Gap("g1", "cs2", "list", 5, "silence", until=9, state="filled")
+    adding.take(Entry(kind=HEARTBEAT, instance="a", at=1, gaps=[filled]), 3)
+    assert not adding.gaps
+
+
+class TestBlind:
+    """Frames of a time of which the ledger does not tell what others published can't be proved unpublished."""
+
+    def entry(self, journal: str, *identities: int) -> Entry:
+        """An entry that published these."""
+        hashes = b"".join(TRIPLE.pack(each, 0, 0) for each in identities)
+        return Entry(
+            kind=ENTRY, instance=journal, at=1, journal=journal, codes=b"\x10" * len(identities), hashes=hashes
+        )
+
+    def test_a_ledger_that_is_whole_proves_everything(self) -> None:
+        """However much others published."""
+        adding = memory()
+        adding.take(self.entry("theirs", 1, 2), 100)
+        assert adding.blind("mine", 50) is None
+
+    def test_entries_deleted_by_the_retention_prove_nothing(self) -> None:
+        """The first entry that is left begins what is known; without any, nothing is."""
+        adding = memory()
+        adding.known_since = 9000
+        assert adding.blind("mine", 0) == 9000
+        adding.take(self.entry("mine", 1), 500)
+        adding.take(self.entry("mine", 2), 600)
+        assert adding.blind("mine", 0) == 500
+
+    def test_what_the_window_forgot_of_others_proves_nothing(self) -> None:
+        """Up to their last entry, or to where the window reaches; also what is about to be forgotten."""
+        adding = Memory(Window(span=64_000, max_identities=3 * 4096))
+        for at in range(5):
+            adding.take(self.entry("theirs", *range(at * 4096, (at + 1) * 4096)), 1000 * (at + 1))
+        assert adding.blind("mine", 0) == 3000
+        assert adding.blind("mine", 1) == 4000
+        assert adding.blind("mine", 90_000) == 5000
+        assert adding.blind("theirs", 0) is None
+
+    def test_what_the_window_forgot_of_ourselves_is_told_by_the_position(self) -> None:
+        """A backlog larger than the window is published, not set aside."""
+        adding = Memory(Window(span=64_000, max_identities=100))
+        adding.take(self.entry("theirs", 1), 500)
+        for at in range(5):
+            adding.take(self.entry("mine", *range(at * 4096, (at + 1) * 4096)), 1000 * (at + 1))
+        assert adding.blind("mine", 5000) == 500
 
 
 def test_the_shipped_schema_is_what_the_code_writes() -> None:

@@ -1,0 +1,54 @@
+"""Frames set aside: what must not be published, kept in a file beside the journal for a person to look at.
+
+A file is JSON lines, one frame each: ``position`` in the journal, ``gateway``, ``connection``, ``received`` (ms since the
+epoch), ``source``, ``hint`` (an entity key that its connection knew, or null), and the bytes as received, as ``raw`` where
+they are UTF-8, else in base64 as ``base64``.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from bridge.frame import Frame
+
+
+def write(folder: Path, frames: Sequence[tuple[int, Frame]]) -> str:
+    """Write (position, frame) to ``<first position>.jsonl`` in `folder`; returns the name. It is on the disk then.
+
+    Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{frames[0][0]}.jsonl"
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        for line in _lines(frames):
+            file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return path.name
+
+
+def _lines(frames: Sequence[tuple[int, Frame]]) -> Iterator[bytes]:
+    for position, frame in frames:
+        told: dict[str, Any] = {
+            "position": position,
+            "gateway": frame.gateway,
+            "connection": frame.connection,
+            "received": frame.received,
+            "source": frame.source,
+            "hint": frame.hint,
+        }
+        try:
+            told["raw"] = frame.raw.decode()
+        except UnicodeDecodeError:
+            told["base64"] = base64.b64encode(frame.raw).decode()
+        yield msgspec.json.encode(told) + b"\n"
