@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from bridge import aside
 from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
 from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
@@ -29,7 +30,7 @@ from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bridge.journal import Journal
@@ -198,8 +199,7 @@ class Lane:
         """
         parts, watch, journal = self._parts, self._watch, self._parts.journal
         memory = parts.memory()
-        oldest = journal.oldest()
-        reader.seek(min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span)
+        self._seek(reader, memory)
         watch.begin(self._clock())
         pending: Pending | None = None
         looked = 0
@@ -237,6 +237,12 @@ class Lane:
                 self._become(STANDBY, None)
         return None
 
+    def _seek(self, reader: LedgerReader, memory: Memory) -> None:
+        """Begin to read the ledger a window before the oldest frame that may have to be published."""
+        now, oldest = self._parts.now(), self._parts.journal.oldest()
+        if reader.seek(min(now, oldest if oldest is not None else now) - memory.window.span):
+            memory.known_since = now
+
     def _take_over(
         self,
         reader: LedgerReader,
@@ -263,8 +269,9 @@ class Lane:
                 raise GivenUp("stopped while reading the ledger", where="kafka")
         self._memory = memory
         self._outages = parts.outages(memory)
-        parts.pipeline.adopt(memory, self._outages, pending.handover() if followed else None)
         journal = parts.journal
+        handover = pending.handover() if followed else None
+        parts.pipeline.adopt(memory, self._outages, handover, journal=journal.id)
         self._position = pending.first
         journal.trim(self._position)
         self._become(
@@ -283,7 +290,9 @@ class Lane:
         wrote = self._clock()
         while True:
             self.beat = self._clock()
-            if journal.wait(self._position, max(wrote + HEARTBEAT_EVERY - self.beat, 0.0)):
+            if pipeline.settles(self._position) or journal.wait(
+                self._position, max(wrote + HEARTBEAT_EVERY - self.beat, 0.0)
+            ):
                 if self._clock() >= self._deadline:
                     raise GivenUp("stopped with frames left in the journal", where="lane")
                 batch = self._next_batch()
@@ -297,9 +306,9 @@ class Lane:
                 break
             if self._clock() - wrote >= HEARTBEAT_EVERY:
                 # Also where frames came that needed no transaction, such as duplicates only.
-                publisher.commit([], self._entry_record(kind=HEARTBEAT, position=self._position), parts.lane)
+                publisher.commit([], self._said(HEARTBEAT), parts.lane)
                 self.committed_at = wrote = self._clock()
-        publisher.commit([], self._entry_record(kind=RESIGN, position=self._position), parts.lane)
+        publisher.commit([], self._said(RESIGN), parts.lane)
         self._log.info("lane_resigned", position=self._position)
 
     def _next_batch(self) -> Batch:
@@ -322,14 +331,16 @@ class Lane:
     def _commit(self, publisher: Publisher, batch: Batch) -> None:
         """Commit one batch, however often it takes."""
         parts = self._parts
-        self._keep_aside(batch.oversize)
+        self._keep_aside(batch)
         entry = self._entry_record(
             kind=ENTRY,
             position=batch.position,
             codes=bytes(batch.codes),
             hashes=bytes(batch.hashes),
             learned=batch.learned,
-            connections=self._outages.drain(batch.position),
+            connections=self._outages.drain(batch.position, batch.now),
+            gaps=self._outages.drain_gaps(),
+            chains=batch.chains,
         )
         while True:
             try:
@@ -351,16 +362,23 @@ class Lane:
                 self._more_at = self._clock() + CRAMPED
             return
 
-    def _keep_aside(self, oversize: Sequence[tuple[str, bytes]]) -> None:
-        """Write frames that no dead letter can hold to files of their own, before the dead letter is committed."""
+    def _keep_aside(self, batch: Batch) -> None:
+        """Write what Kafka can't hold, or must not, to files of its own, before what says so is committed.
+
+        A frame that no dead letter can hold: ``oversize/<sha256>``. Frames that can't be proved unpublished:
+        ``expired/<position>.jsonl``. A batch that is made again writes the same files.
+        """
         try:
-            for digest, raw in oversize:
+            for digest, raw in batch.oversize:
                 self._parts.oversize.mkdir(parents=True, exist_ok=True)
                 (self._parts.oversize / digest).write_bytes(raw)
+            if batch.expired:
+                name = aside.write(self._parts.oversize.parent / "expired", batch.expired)
+                self._log.error("frames_expired", frames=len(batch.expired), kept=name)
         except OSError as error:
             raise ConfigError(
-                f"a frame too large for Kafka can't be kept: {error.strerror}",
-                where=str(self._parts.oversize),
+                f"frames that must not go to Kafka can't be kept: {error.strerror}",
+                where=str(self._parts.oversize.parent),
                 mend="make room on the disk",
             ) from error
 
@@ -388,6 +406,12 @@ class Lane:
             pipeline.poisoned[position] = ("refused_by_kafka", error.what)
             self._log.error("record_refused", topic=batch.records[index].topic, reason=error.what)
         raise LaneError(str(aborted.error)) from aborted
+
+    def _said(self, kind: str) -> Record:
+        """An entry without frames: how far the journal is disposed of, and what there is to say of connections."""
+        connections = self._outages.drain(self._position, self._parts.now())
+        gaps = self._outages.drain_gaps()
+        return self._entry_record(kind=kind, position=self._position, connections=connections, gaps=gaps)
 
     def _entry_record(self, *, kind: str, **fields: Any) -> Record:
         parts = self._parts

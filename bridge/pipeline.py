@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import xxhash
@@ -16,9 +16,10 @@ import xxhash
 from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.errors import BadFrame, LaneError
-from bridge.frame import EVENT, STANDBY, STREAM, Disposition, Frame, Record
+from bridge.frame import EVENT, REST, STANDBY, STREAM, Disposition, Frame, Record
 from bridge.ledger import Learned
-from bridge.recovery import Outages
+from bridge.presence import Presence
+from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
 from bridge.route import Counts, Route, Sighting, Ways
 from bridge.standby import Handover, Outage, Seen
 
@@ -38,6 +39,10 @@ HEADROOM: Final = 128 << 10
 MAX_VALUE: Final = (16 << 20) - HEADROOM
 #: Longest `detail` of a dead letter, in characters.
 DETAIL: Final = 500
+#: So much earlier (ms) than it came here another process may have published a frame: its line was quicker, or its clock.
+LAG: Final = 2000
+#: Events that begin or end an outage of an own connection, see `bridge.recovery`.
+_OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
 
 
 @dataclass
@@ -59,11 +64,15 @@ class Batch:
     received: list[int] = field(default_factory=list)
     #: (sha256, bytes) of frames that not even a dead letter can hold.
     oversize: list[tuple[str, bytes]] = field(default_factory=list)
+    #: (position, frame) that nobody can prove unpublished: set aside, not published.
+    expired: list[tuple[int, Frame]] = field(default_factory=list)
+    #: What the ledger must know of chains, see `bridge.continuity`.
+    chains: bytes = b""
     frames: int = 0
 
     def __bool__(self) -> bool:
         """Whether there is anything that only a transaction can settle."""
-        return bool(self.codes or self.records or self.learned)
+        return bool(self.codes or self.records or self.learned or self.chains)
 
 
 class Undisposed(LaneError):
@@ -100,17 +109,32 @@ class Pipeline:
         self.unfit: set[int] = set()
         self.dead: dict[tuple[str, str], int] = {}
         self._handover = Handover()
+        #: Position at which the handover ends, until it has.
+        self._settles = -1
+        self._presence = Presence()
+        self._journal = ""
+        self._own_numbers = seq_scope == "connection"
         self.orphans: dict[str, int] = {}
+        outages.said = self._said
 
-    def adopt(self, memory: Memory, outages: Outages, handover: Handover | None = None) -> None:
+    def adopt(self, memory: Memory, outages: Outages, handover: Handover | None = None, *, journal: str = "") -> None:
         """Go on with what another reading of the ledger gave; the compiled codecs stay.
 
-        handover: what this process knows of its own journal, where it was a standby before.
+        handover: what this process knows of its own journal, where it was a standby before. journal: id of the own one.
         """
         self._memory = memory
         self._outages = outages
         self._handover = handover or Handover()
+        self._settles = handover.until if handover is not None else -1
+        self._journal = journal
+        outages.said = self._said
+        if handover is not None and self._own_numbers:
+            memory.chains.clear()
         self.drain()
+
+    def settles(self, position: int) -> bool:
+        """Whether the handover ends at this position, so that `process` has something to do even without a frame."""
+        return position == self._settles
 
     def observe(self, first: int, frames: Sequence[Frame]) -> list[Seen | Outage]:
         """Read frames as a standby does: what the window must know of each, nothing is judged or remembered."""
@@ -118,9 +142,13 @@ class Pipeline:
         for position, frame in enumerate(frames, first):
             gateway = self._ways.get(frame.gateway)
             if frame.source == EVENT:
-                if msgspec.json.decode(frame.raw)["event"] in {"down", "up"}:
+                facts = msgspec.json.decode(frame.raw)
+                event = facts.pop("event")
+                self._presence.event(position, frame, event, facts)
+                if event in _OUTAGE:
                     found.append(Outage(position, frame.gateway, frame.connection, frame.received))
             elif gateway is not None:
+                self._presence.heard(frame.gateway, frame.connection, frame.received)
                 try:
                     sighting = gateway.sight(frame)
                 except Exception:  # noqa: BLE001 - the active too makes a dead letter of a frame that meets a bug
@@ -163,20 +191,68 @@ class Pipeline:
         """
         batch = Batch(first + len(frames), now, frames=len(frames))
         ways = self._ways
-        position = first
-        if frames:
-            self._memory.window.expire(min(now, frames[0].received))
+        position, provable = first, self._begin(batch, first, frames)
+        settles = self._settles
         for frame in frames:
+            if position == settles:
+                self._settle(batch, position)
             gateway = ways.get(frame.gateway)
             if frame.source == EVENT:
                 self._event(batch, frame, position)
             elif gateway is None:
                 self.orphans[frame.gateway] = self.orphans.get(frame.gateway, 0) + 1
+            elif provable and frame.received < provable:
+                batch.expired.append((position, frame))
             else:
                 self._outages.seen(frame.gateway, frame.connection, frame.received)
                 self._frame(batch, gateway, frame, position)
             position += 1
+        self._end(batch, position)
         return batch
+
+    def _begin(self, batch: Batch, first: int, frames: Sequence[Frame]) -> int:
+        """Before a batch. Returns since when (ms) frames must have been received to be provably unpublished, mostly 0."""
+        if 0 <= self._settles < first:  # what lay before was damaged
+            self._settle(batch, first)
+        if not frames:
+            return 0
+        self._memory.window.expire(min(batch.now, frames[0].received))
+        blind = self._memory.blind(self._journal, len(frames))
+        return 0 if blind is None else blind + LAG
+
+    def _end(self, batch: Batch, position: int) -> None:
+        """After the last frame of a batch. position: the one behind it."""
+        if batch.expired:
+            self._expire(batch)
+        if position == self._settles:
+            self._settle(batch, position)
+        elif self._settles >= 0:
+            self._add(batch, self._outages.progress(batch.now), position)
+        batch.chains = self._memory.chains.drain()
+
+    def _settle(self, batch: Batch, position: int) -> None:
+        """The handover ends: what the own journal held before is disposed of, and the own connections count from now on."""
+        self._settles = -1
+        records = self._outages.settle(self._presence, self._ways, batch.now, proved=self._handover.proved)
+        self._add(batch, records, position)
+
+    def _add(self, batch: Batch, records: Sequence[Record], position: int) -> None:
+        """Add records that are no frame's."""
+        batch.records.extend(records)
+        batch.owners.extend([position] * len(records))
+
+    def _expire(self, batch: Batch) -> None:
+        """Record the gaps of frames that are set aside, one for each connection."""
+        kept = f"expired/{batch.expired[0][0]}.jsonl"
+        connections: dict[tuple[str, str], list[int]] = {}
+        for _, frame in batch.expired:
+            connections.setdefault((frame.gateway, frame.connection), []).append(frame.received)
+        for (gateway, connection), times in connections.items():
+            position = batch.expired[0][0]
+            gap = self._outages.expired(
+                gateway, connection, since=min(times), until=max(times), position=position, kept=kept
+            )
+            self._add(batch, [gap], position)
 
     def _frame(self, batch: Batch, gateway: Ways, frame: Frame, position: int) -> None:
         """The way of one frame."""
@@ -188,18 +264,61 @@ class Pipeline:
             sighting = gateway.sight(frame)
             if sighting is None:
                 return
+            self._outages.metas[frame.gateway, frame.connection] = sighting.meta
             if position < self._handover.until:
                 sighting.way.counts.received -= 1  # counted when it was observed
             if position in self._handover.superseded:
                 code = (sighting.traits & ~dedupe.STATE) | Disposition.SUPERSEDED
                 self._note(batch, code, sighting)
                 sighting.way.counts.superseded += 1
+                self._outages.late(frame.gateway, frame.connection, None, frame.received, superseded=True)
             elif self._judge(batch, sighting):
-                self._publish(batch, sighting, frame, position)
+                behind = None
+                if sighting.way.continuity is not None:
+                    behind = self._follow(batch, sighting, frame, position)
+                self._publish(batch, sighting, frame, position, behind)
         except BadFrame as bad:
             self._bury(batch, gateway, frame, position, bad)
         except Exception as error:
             raise Undisposed(position, error) from error
+
+    def _follow(self, batch: Batch, sighting: Sighting, frame: Frame, position: int) -> str | None:
+        """Check that a frame follows the one before of its entity; see `bridge.continuity`.
+
+        Returns the entity where the frame lies behind what is published of it already: it is late.
+        """
+        way, own = sighting.way, sighting.own
+        seq = way.seq(sighting.meta, sighting.data)
+        if own is None or way.continuity is None:
+            return None
+        chains, place = self._memory.chains, xxhash.xxh3_64_intdigest(f"{frame.gateway}\0{own}".encode())
+        late = position < self._handover.until
+        if way.continuity.snapshot:
+            if frame.source == REST:
+                # Whether its number is one of the stream's is not stated.
+                chains.forget(place, frame.received)
+                self._add(batch, self._outages.whole(frame.gateway, own, REST_SNAPSHOT, frame.received), position)
+            elif not late or chains.newer(place, seq):
+                if seq is None:
+                    chains.forget(place, frame.received)
+                else:
+                    chains.begin(place, seq, frame.received)
+                self._add(batch, self._outages.whole(frame.gateway, own, SNAPSHOT, frame.received), position)
+        elif seq is not None and frame.source != REST:
+            if late and not chains.newer(place, seq):
+                return own
+            broken = chains.follow(place, seq, way.previous(sighting.meta, sighting.data), frame.received, late=late)
+            if broken is not None:
+                gaps = self._outages.broken(
+                    frame.gateway, frame.connection, own, seq=broken.seq, since=broken.at, at=frame.received
+                )
+                self._add(batch, gaps, position)
+        return None
+
+    def _said(self, gateway: str, meta: Any) -> tuple[int | None, int | None]:
+        """What an envelope says of its connection; see `bridge.recovery.Outages`."""
+        ways = self._ways.get(gateway)
+        return ways.said(meta) if ways is not None else (None, None)
 
     def _judge(self, batch: Batch, sighting: Sighting) -> bool:
         """Have the window judge a frame, and note it for the ledger; whether it is to be published."""
@@ -227,8 +346,10 @@ class Pipeline:
         batch.codes.append(code)
         batch.hashes += TRIPLE.pack(sighting.identity, sighting.content, sighting.entity)
 
-    def _publish(self, batch: Batch, sighting: Sighting, frame: Frame, position: int) -> None:
-        """Make the records of one frame, one for each layout."""
+    def _publish(
+        self, batch: Batch, sighting: Sighting, frame: Frame, position: int, behind: str | None = None
+    ) -> None:
+        """Make the records of one frame, one for each layout. behind: see `_follow`."""
         way, meta, data, own = sighting.way, sighting.meta, sighting.data, sighting.own
         value = way.encode(meta, data)
         late = frame.source == STREAM and position < self._handover.until
@@ -257,11 +378,14 @@ class Pipeline:
             batch.owners.append(position)
         batch.received.append(frame.received)
         way.counts.published += 1
+        if late:
+            self._outages.late(frame.gateway, frame.connection, behind, frame.received)
 
     def _event(self, batch: Batch, frame: Frame, position: int) -> None:
         """Take an event of a connection; see `bridge.intake`."""
         facts = msgspec.json.decode(frame.raw)
         event = facts.pop("event")
+        self._presence.event(position, frame, event, facts)
         if event == "learn":
             self._learn(batch, frame.gateway, list(facts["pairs"].items()), frame.received)
             return

@@ -2,30 +2,51 @@
 
 Pure. `Outages` is fed, in journal order, with every frame's time and with the events that the gateways put between them
 (`bridge.intake`). It answers with gap records, which ride in the same transaction as the records around them. What it
-knows of a connection stands in the ledger, so that the process which goes on after a crash closes what the crashed one
-left open.
+knows of connections and gaps stands in the ledger, so that the process which goes on after a crash closes what the
+crashed one left open, and a standby that takes over says what it filled.
 
 Events: ``down`` (cause, optional since): frames no longer flow. ``up``: they flow again, subscribed and not just
-connected. ``gone``: the connection ended for good and misses nothing, e.g. a match is over. ``start`` (of a process):
-every connection that was up before has been cut.
+connected. ``unread`` (since): the socket is not read, because the journal takes nothing; what the gateway sends meanwhile
+it may drop without a word. ``read``: the first frame after that. ``gone``: the connection ended for good and misses
+nothing, e.g. a match is over. ``start`` (of a process): every connection that was up before has been cut.
 """
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import fastavro
+import msgspec
 
 from bridge.frame import Record
-from bridge.ledger import Connection
+from bridge.ledger import Connection, Gap, keep
+from bridge.presence import MARGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from bridge.frame import Headers
+    from bridge.presence import Presence
 
 CRASH: Final = "crash"
+JOURNAL_FULL: Final = "journal_full"
+BOOK: Final = "book_sequence"
+EXPIRED: Final = "expired"
+#: States of a gap.
+OPEN: Final = "open"
+FILLED: Final = "filled"
+PARTLY: Final = "partly"
+LOST: Final = "lost"
+#: What fills a gap.
+STANDBY: Final = "received by a standby"
+SNAPSHOT: Final = "snapshot of the stream"
+REST_SNAPSHOT: Final = "snapshot over REST"
+#: The gateway's own time of the last frame begins a gap where it is no more than this (ms) before it was received.
+OWN_TIME: Final = 10_000
+#: How often (ms) it is looked after what the ledger must be told again.
+REMIND: Final = 60_000
 #: The causes that the gap schema knows.
 CAUSES: Final = (
     "disconnect",
@@ -59,7 +80,11 @@ class GapWriter:
 
 
 class Outages:
-    """The state of every connection of one lane, and the gaps that are open."""
+    """The state of every connection of one lane, and the gaps that are open or may yet be filled.
+
+    metas: (gateway, connection) → the envelope of its last frame that was read; the pipeline's to set. said: what such an
+    envelope says, given with the gateway: the connection's own sequence number, and when the frame was sent (ms).
+    """
 
     def __init__(
         self,
@@ -68,14 +93,30 @@ class Outages:
         lane: int,
         instance: str,
         connections: Mapping[tuple[str, str], Connection] | None = None,
+        gaps: Mapping[str, Gap] | None = None,
+        span: int | None = None,
     ) -> None:
-        """Go on from what the ledger tells of the connections."""
+        """Go on from what the ledger tells of the connections and gaps. span: of the window (ms), see `drain`."""
+        self.metas: dict[tuple[str, str], Any] = {}
+        self.said: Callable[[str, Any], tuple[int | None, int | None]] = lambda _gateway, _meta: (None, None)
         self._writer = writer
         self._lane = lane
         self._instance = instance
         self._connections = dict(connections or {})
         self._last: dict[tuple[str, str], int] = {}
         self._changed: set[tuple[str, str]] = set()
+        self._gaps = OrderedDict(gaps or {})
+        self._broken = {
+            (gap.gateway, gap.entity): gap.id
+            for gap in self._gaps.values()
+            if gap.entity is not None and gap.until is None
+        }
+        #: Gaps that the ledger must be told of, and ids of those with late frames that no record tells yet.
+        self._news: dict[str, Gap] = {}
+        self._touched: dict[str, None] = {}
+        self._span = span
+        self._reminded: dict[tuple[str, str] | str, int] = {}
+        self._remind_at = 0
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
         self._opened: dict[tuple[str, str], int] = {}
 
@@ -86,36 +127,115 @@ class Outages:
     def event(self, gateway: str, connection: str, event: str, facts: Mapping[str, Any], at: int) -> list[Record]:
         """Take an event; see the module. at: ms since the epoch. Returns the gap records it makes."""
         if event == "start":
+            cut = [self._latest(key, up=True) for key in dict.fromkeys([*self._connections, *self._last])]
             return [
-                record
-                for known in list(self._connections.values())
-                if known.up
-                for record in self._down(known, facts.get("cause", CRASH), None, at)
+                record for known in cut if known.up for record in self._down(known, facts.get("cause", CRASH), None, at)
             ]
-        key = (gateway, connection)
-        known = self._connections.get(key) or Connection(gateway, connection, up=False)
+        known = self._latest((gateway, connection))
         if event == "down":
             return self._down(known, facts.get("cause", "disconnect"), facts.get("since"), at)
-        if event == "up":
+        if event == "unread":
+            return self._down(known, JOURNAL_FULL, facts.get("since"), at, up=known.up)
+        if event in {"up", "read"}:
             return self._up(known, at)
-        if event == "gone":
-            self._set(Connection(gateway, connection, up=False))
-        return []
+        return self._gone(known, at) if event == "gone" else []
 
-    def drain(self, position: int) -> list[Connection]:
-        """Return the connections that changed or had frames since the last call, for the ledger entry."""
-        for key, received in self._last.items():
-            known = self._connections.get(key) or Connection(*key, up=True)
-            self._set(_replace(known, last_frame=received, position=position))
+    def broken(self, gateway: str, connection: str, entity: str, *, seq: int, since: int, at: int) -> list[Record]:
+        """Frames of an entity are missing after number `seq`, received at `since`. Opens a gap, unless one is open."""
+        if (gateway, entity) in self._broken:
+            return []
+        gap = Gap(f"{gateway}/{entity}/{since}/{seq}", gateway, connection, since, BOOK, entity, last_seq=str(seq))
+        self._broken[gateway, entity] = gap.id
+        return [self._open(gap, at)]
+
+    def whole(self, gateway: str, entity: str, how: str, at: int) -> list[Record]:
+        """All there is to know of an entity came: closes its gap, if one is open."""
+        gap = self._broken.pop((gateway, entity), None)
+        return [] if gap is None else [self._close(self._gaps[gap], at, state=FILLED, how=how)]
+
+    def expired(self, gateway: str, connection: str, *, since: int, until: int, position: int, kept: str) -> Record:
+        """Frames received from `since` to `until` can't be proved unpublished, and were set aside. kept: where."""
+        gap = Gap(f"{gateway}/{connection}/{since}/{EXPIRED}/{position}", gateway, connection, since, EXPIRED)
+        self._count(gap)
+        return self._close(gap, until, state=LOST, how=f"not published, kept in {kept}")
+
+    def late(
+        self, gateway: str, connection: str, entity: str | None, received: int, *, superseded: bool = False
+    ) -> None:
+        """Take note of a frame that only this process received, as a standby; it counts for the gap it lies in."""
+        broken = self._broken.get((gateway, entity)) if entity is not None and not superseded else None
+        gap = self._gaps[broken] if broken is not None else self._around(gateway, connection, received)
+        if gap is not None:
+            number = {"superseded": gap.superseded + 1} if superseded else {"recovered": gap.recovered + 1}
+            self._gaps[gap.id] = _changed(gap, **number)
+            self._touched[gap.id] = None
+
+    def progress(self, at: int) -> list[Record]:
+        """Return the records of gaps that late frames have changed."""
+        return [
+            self._say(gap if gap.until is None else _changed(gap, state=PARTLY, how=STANDBY), at)
+            for gap in [self._gaps[each] for each in self._touched]
+        ]
+
+    def settle(self, presence: Presence, gateways: Collection[str], at: int, *, proved: bool = True) -> list[Record]:
+        """From now on the own connections count: those of the process before are gone. Returns the gap records it makes.
+
+        A gap for all of which the own connection received is filled: all its frames are published, whoever did it.
+        gateways: those of the configuration. proved: frames of the own journal are all accounted for.
+        """
+        records = []
+        for key in list(self._connections):
+            known = self._latest(key)
+            lapse = presence.lapse(*key)
+            if presence.up(*key):
+                if known.gap is not None:
+                    filled = proved and presence.throughout(*key, self._gap(known).since, None)
+                    records.append(self._close(self._gap(known), at, filled=filled))
+                self._set(_changed(known, up=True, gap=None, gap_from=None, gap_cause=None))
+            elif (lapse is not None and lapse.gone) or known.gateway not in gateways:
+                records += self._gone(known, at)
+            elif known.up:
+                cause, unread = (lapse.cause, lapse.unread) if lapse is not None else (CRASH, False)
+                records += self._down(known, cause, None, at, up=unread)
+        for gap in list(self._gaps.values()):
+            if (
+                proved
+                and gap.until is not None
+                and gap.entity is None
+                and gap.cause != EXPIRED
+                and presence.throughout(gap.gateway, gap.connection, gap.since, gap.until)
+            ):
+                records.append(self._close(gap, gap.until, filled=True, said=at))
+        return [*records, *self.progress(at)]
+
+    def drain(self, position: int, now: int | None = None) -> list[Connection]:
+        """Return the connections that changed or had frames since the last call, for the ledger entry.
+
+        now: ms since the epoch; then also those that a successor, who reads the ledger of one window, would miss soon.
+        """
+        for key in self._last:
+            self._set(_changed(self._latest(key, up=True), position=position))
         self._last.clear()
+        self.metas.clear()
+        if now is not None and now >= self._remind_at:
+            self._remind(now)
         changed = [self._connections[key] for key in sorted(self._changed)]
+        if now is not None:
+            self._reminded.update(dict.fromkeys(self._changed, now))
+            self._reminded.update((gap.id, now) for gap in self._news.values() if gap.until is None)
         self._changed.clear()
         return changed
 
+    def drain_gaps(self) -> list[Gap]:
+        """Return the gaps that changed since the last call, for the ledger entry; to be called after `drain`."""
+        news = list(self._news.values())
+        self._news.clear()
+        return news
+
     @property
     def changed(self) -> bool:
-        """Whether a connection went up or down since the last `drain`."""
-        return bool(self._changed)
+        """Whether a connection went up or down since the last `drain`, or a gap changed."""
+        return bool(self._changed or self._news)
 
     def drain_opened(self) -> dict[tuple[str, str], int]:
         """Return (gateway, cause) → gaps opened since the last call."""
@@ -126,25 +246,27 @@ class Outages:
         """The connections with an open gap."""
         return [known for known in self._connections.values() if known.gap is not None]
 
-    def _down(self, known: Connection, cause: str, since: int | None, at: int) -> list[Record]:
-        """Open a gap, unless the connection never was up or one is open already."""
-        key = (known.gateway, known.connection)
-        last = self._last.get(key, known.last_frame)
+    def _down(self, known: Connection, cause: str, since: int | None, at: int, *, up: bool = False) -> list[Record]:
+        """Open a gap, unless the connection never was up or one is open already. up: it is still connected."""
+        last = known.last_frame
         if known.gap is not None or (not known.up and last is None):
-            self._set(_replace(known, up=False))
+            self._set(_changed(known, up=up))
             return []
         begin = min(value for value in (last, since, at) if value is not None)
-        gap = _replace(
-            known,
-            up=False,
-            gap=f"{known.gateway}/{known.connection}/{begin}",
-            gap_from=begin,
-            gap_cause=cause if cause in CAUSES else "disconnect",
+        cause = cause if cause in CAUSES else "disconnect"
+        gap = Gap(
+            f"{known.gateway}/{known.connection}/{begin}",
+            known.gateway,
+            known.connection,
+            begin,
+            cause,
+            last_seq=known.last_seq,
         )
-        self._set(gap)
-        counted = (known.gateway, gap.gap_cause or "")
-        self._opened[counted] = self._opened.get(counted, 0) + 1
-        return [self._writer.record(self._describe(gap, to=None), at)]
+        before = self._gaps.get(gap.id)
+        if before is not None:  # nothing came since that was closed: it goes on
+            gap = _changed(gap, recovered=before.recovered, superseded=before.superseded)
+        self._set(_changed(known, up=up, gap=gap.id, gap_from=begin, gap_cause=cause))
+        return [self._open(gap, at)]
 
     def _up(self, known: Connection, at: int) -> list[Record]:
         """Close the gap that is open, if one is.
@@ -157,28 +279,96 @@ class Outages:
             records += self._down(known, CRASH, None, at)
             known = self._connections[known.gateway, known.connection]
         if known.gap is not None:
-            records.append(self._writer.record(self._describe(known, to=at), at))
-        self._set(_replace(known, up=True, gap=None, gap_from=None, gap_cause=None))
+            records.append(self._close(self._gap(known), at))
+        self._set(_changed(known, up=True, gone=False, gap=None, gap_from=None, gap_cause=None))
         return records
 
-    def _describe(self, known: Connection, *, to: int | None) -> dict[str, Any]:
-        """The gap as its schema has it. Closed without a recovery it is lost, and says so."""
-        return {
-            "id": known.gap,
-            "gateway": known.gateway,
-            "connection": known.connection,
-            "lane": self._lane,
-            "instance": self._instance,
-            "entity": None,
-            "from": known.gap_from,
-            "to": to,
-            "last_seq": known.last_seq,
-            "cause": known.gap_cause,
-            "state": "open" if to is None else "lost",
-            "recovered": 0,
-            "superseded": 0,
-            "how": None,
-        }
+    def _gone(self, known: Connection, at: int) -> list[Record]:
+        """Nothing more is to come; what was missed before that stays missed."""
+        self._set(Connection(known.gateway, known.connection, up=False, gone=True))
+        return [self._close(self._gap(known), at)] if known.gap is not None else []
+
+    def _latest(self, key: tuple[str, str], *, up: bool = False) -> Connection:
+        """The connection with what its frames since the last `drain` say. up: of one that nothing was known of."""
+        known = self._connections.get(key) or Connection(*key, up=up)
+        last = self._last.get(key)
+        if last is None:
+            return known
+        meta = self.metas.get(key)
+        seq, sent = self.said(key[0], meta) if meta is not None else (None, None)
+        if sent is not None and last - OWN_TIME <= sent < last:
+            last = sent
+        return _changed(known, last_frame=last, last_seq=known.last_seq if seq is None else str(seq))
+
+    def _around(self, gateway: str, connection: str, received: int) -> Gap | None:
+        """The gap of a connection that a moment lies in; by the clock of another machine, hence the margin."""
+        best, least = None, MARGIN + 1
+        for gap in self._gaps.values():
+            if gap.gateway == gateway and gap.connection == connection and gap.entity is None and gap.cause != EXPIRED:
+                off = max(gap.since - received, 0 if gap.until is None else received - gap.until, 0)
+                if off < least:
+                    best, least = gap, off
+        return best
+
+    def _gap(self, known: Connection) -> Gap:
+        """The open gap of a connection; where the ledger read does not reach back to its begin, as the connection has it."""
+        begin, cause = known.gap_from or 0, known.gap_cause or "disconnect"
+        gap = known.gap or ""
+        return self._gaps.get(gap) or Gap(gap, known.gateway, known.connection, begin, cause, last_seq=known.last_seq)
+
+    def _open(self, gap: Gap, at: int) -> Record:
+        self._count(gap)
+        return self._say(gap, at)
+
+    def _close(
+        self,
+        gap: Gap,
+        until: int,
+        *,
+        filled: bool = False,
+        state: str | None = None,
+        how: str | None = None,
+        said: int | None = None,
+    ) -> Record:
+        """Closed without a recovery a gap is lost, and says so. filled: by a standby. said: now, where `until` is not."""
+        late = gap.recovered or gap.superseded
+        state = state or (FILLED if filled else PARTLY if late else LOST)
+        how = how or (STANDBY if filled or late else None)
+        return self._say(_changed(gap, until=until, state=state, how=how), until if said is None else said)
+
+    def _count(self, gap: Gap) -> None:
+        self._opened[gap.gateway, gap.cause] = self._opened.get((gap.gateway, gap.cause), 0) + 1
+
+    def _say(self, gap: Gap, at: int) -> Record:
+        """Have ledger and topic know of a gap as it is now."""
+        keep(self._gaps, gap)
+        self._news[gap.id] = gap
+        self._touched.pop(gap.id, None)
+        self._reminded.pop(gap.id, None)
+        return self._writer.record(self._describe(gap), at)
+
+    def _describe(self, gap: Gap) -> dict[str, Any]:
+        """The gap as its schema has it."""
+        fields = {name: getattr(gap, name) for name in gap.__struct_fields__}
+        fields["from"], fields["to"] = fields.pop("since"), fields.pop("until")
+        return {**fields, "lane": self._lane, "instance": self._instance}
+
+    def _remind(self, now: int) -> None:
+        """Have the ledger told again of what was last said half a window ago; forget connections that are gone."""
+        if self._span is None:
+            return
+        self._remind_at = now + min(REMIND, self._span // 8)
+        due = now - self._span // 2
+        for key, known in list(self._connections.items()):
+            if key not in self._changed and self._reminded.get(key, 0) <= due:
+                if known.gone:
+                    del self._connections[key]
+                    self._reminded.pop(key, None)
+                else:
+                    self._changed.add(key)
+        for gap in self._gaps.values():
+            if gap.until is None and self._reminded.get(gap.id, 0) <= due:
+                self._news[gap.id] = gap
 
     def _set(self, connection: Connection) -> None:
         key = (connection.gateway, connection.connection)
@@ -186,7 +376,9 @@ class Outages:
         self._changed.add(key)
 
 
-def _replace(connection: Connection, **changes: Any) -> Connection:
-    """Return the connection with some fields changed."""
-    fields = {name: getattr(connection, name) for name in connection.__struct_fields__}
-    return Connection(**{**fields, **changes})
+_Changed = TypeVar("_Changed", Connection, Gap)
+
+
+def _changed(thing: _Changed, **changes: Any) -> _Changed:
+    """Return a connection or gap with some fields changed."""
+    return msgspec.structs.replace(thing, **changes)

@@ -292,7 +292,14 @@ class Service:
             )
 
         def outages(memory: Memory) -> Outages:
-            return Outages(writer, lane=number, instance=self.instance, connections=memory.connections)
+            return Outages(
+                writer,
+                lane=number,
+                instance=self.instance,
+                connections=memory.connections,
+                gaps=memory.gaps,
+                span=memory.window.span,
+            )
 
         def publisher(waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
             reports = kafka.Reports()

@@ -35,12 +35,14 @@ class Handover(msgspec.Struct, frozen=True):
     """What a takeover must know of the own journal.
 
     until: the journal was looked through up to here. superseded: positions of states that must not be published late.
-    outages: positions of the own outages that the active did not cover; the others made no gap.
+    outages: positions of the own outages that the active did not cover; the others made no gap. proved: each own frame was
+    shown by the ledger or is still there to be published.
     """
 
     until: int = 0
     superseded: frozenset[int] = frozenset()
     outages: frozenset[int] = frozenset()
+    proved: bool = True
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +77,7 @@ class Pending:
         self._shown: dict[int, int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
+        self._forgot = False
 
     def __len__(self) -> int:
         """How many frames the ledger has not shown."""
@@ -127,6 +130,7 @@ class Pending:
                 if seen.traits & dedupe.STATE and self._shown.get(seen.entity, -1) > seen.position
             ),
             frozenset(outage.position for outage in self._outages),
+            proved=not self._forgot,
         )
 
     def forget(self, before: float) -> int:
@@ -134,6 +138,7 @@ class Pending:
         old = [key for key, (_, came) in self._frames.items() if came < before]
         for key in old:
             del self._frames[key]
+            self._forgot = True
         return len(old)
 
     def _tick(self, seen: Seen) -> None:

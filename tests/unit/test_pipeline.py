@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from typing import Any
 
+import fastavro
 import pytest
 
 from bridge.catalog import Catalog
 from bridge.dedupe import TRIPLE, Window
 from bridge.frame import EVENT, REST, STREAM, Frame, Record
-from bridge.ledger import Connection, Memory
-from bridge.pipeline import Batch, Pipeline, Undisposed
+from bridge.ledger import ENTRY, Connection, Entry, Memory
+from bridge.pipeline import LAG, Batch, Pipeline, Undisposed
 from bridge.recovery import GapWriter, Outages
 from bridge.route import Route, Sighting, Ways
-from bridge.standby import Handover, Seen
+from bridge.standby import Handover, Outage, Seen
 
 CATALOG = Catalog.load()
 NOW = 1_779_000_000_000
@@ -40,7 +42,7 @@ def memory() -> Memory:
 def outages(known: Memory) -> Outages:
     """A tracker that goes on from `known`."""
     writer = GapWriter("gaps", b"", CATALOG.own("gap"))
-    return Outages(writer, lane=0, instance="me", connections=known.connections)
+    return Outages(writer, lane=0, instance="me", connections=known.connections, gaps=known.gaps)
 
 
 def pipeline(known: Memory | None = None, **options: Any) -> Pipeline:
@@ -450,3 +452,279 @@ def test_events_of_connections_become_gap_records_in_the_same_batch() -> None:
     )
     assert [record.topic for record in batch.records] == ["cs2.match.updated", "gaps", "cs2.match.updated"]
     assert batch.owners == [1, 2, 3]
+
+
+def event(name: str, at: int = NOW, *, gateway: str = "cs2", **told: Any) -> Frame:
+    """An event of a connection."""
+    return Frame(gateway, "list", at, EVENT, json.dumps({"event": name, **told}).encode())
+
+
+def gaps(batch: Batch) -> list[dict[str, Any]]:
+    """The gap records of a batch; times in ms."""
+    found = []
+    for record in batch.records:
+        if record.topic == "gaps":
+            gap: Any = fastavro.schemaless_reader(io.BytesIO(record.value), dict(CATALOG.own("gap")), None)
+            times = {name: gap[name] and round(gap[name].timestamp() * 1000) for name in ("from", "to")}
+            found.append({**gap, **times})
+    return found
+
+
+class Committed:
+    """A lane's pure parts with their ledger: what is committed is what a successor reads."""
+
+    def __init__(self, **options: Any) -> None:
+        """An empty ledger."""
+        self.options = options
+        self.entries: list[Entry] = []
+        self.position = 0
+        self.another()
+
+    def another(self) -> None:
+        """Go on as another process, from what the ledger holds."""
+        self.piping = pipeline(**self.options)
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Go on from what the ledger holds, as the same process."""
+        self.memory = memory()
+        for entry in self.entries:
+            self.memory.take(entry, entry.at)
+        self.outages = outages(self.memory)
+        self.piping.adopt(self.memory, self.outages, journal="j")
+
+    def run(self, *frames: Frame, commit: bool = True) -> Batch:
+        """Process a batch at the position reached; uncommitted, a successor does not know of it."""
+        batch = self.piping.process(self.position, frames, NOW)
+        if commit:
+            self.position = batch.position
+            self.entries.append(
+                Entry(
+                    kind=ENTRY,
+                    instance="me",
+                    at=NOW,
+                    journal="j",
+                    codes=bytes(batch.codes),
+                    hashes=bytes(batch.hashes),
+                    connections=self.outages.drain(batch.position),
+                    gaps=self.outages.drain_gaps(),
+                    chains=batch.chains,
+                )
+            )
+        return batch
+
+
+def delta(seq: int, previous: int | None, *, book_of: str = "t1", at: int = NOW, where: str = "envelope") -> Frame:
+    """A change of a book."""
+    envelope: dict[str, Any] = {"type": "book_delta", "id": book_of, "seq": seq}
+    data: dict[str, Any] = {"bids": [], "note": str(seq)}
+    (envelope if where == "envelope" else data)["prevSeq"] = previous
+    return Frame("markets", "s1", at, STREAM, json.dumps({**envelope, "data": data}).encode())
+
+
+def book(kind: str, seq: int | None, *, book_of: str = "t1", at: int = NOW, source: str = STREAM) -> Frame:
+    """A whole book, or an update."""
+    data = {"bids": [], "asks": [], "tsMs": at + (seq or 0)}
+    return Frame(
+        "markets", "s1", at, source, json.dumps({"type": kind, "id": book_of, "seq": seq, "data": data}).encode()
+    )
+
+
+class TestBooks:
+    """A delta that does not follow the one before is a gap of its token, until a snapshot comes."""
+
+    @pytest.mark.parametrize("where", ["envelope", "data"])
+    def test_a_break_and_the_snapshot_after_it(self, where: str) -> None:
+        """From the last good frame to the snapshot; the place of prevSeq is not documented."""
+        lane = Committed()
+        lane.run(book("book_snapshot", 5, at=NOW - 90), delta(6, 5, at=NOW - 80, where=where))
+        [opened] = gaps(lane.run(delta(9, 8, at=NOW - 50, where=where), delta(10, 9, where=where)))
+        assert (opened["entity"], opened["cause"], opened["state"]) == ("t1", "book_sequence", "open")
+        assert (opened["from"], opened["to"], opened["last_seq"]) == (NOW - 80, None, "6")
+        [closed] = gaps(lane.run(delta(12, 11), book("book_snapshot", 12, at=NOW - 10), delta(13, 12)))
+        assert (closed["id"], closed["to"], closed["state"]) == (opened["id"], NOW - 10, "filled")
+        assert closed["how"] == "snapshot of the stream"
+
+    def test_the_record_of_the_gap_stands_before_the_frame_that_shows_it(self) -> None:
+        """A consumer of both topics in one transaction finds them together."""
+        batch = Committed().run(delta(5, 4), delta(8, 7))
+        assert [record.topic for record in batch.records] == ["markets.book_delta", "gaps", "markets.book_delta"]
+        assert batch.owners == [0, 1, 1]
+
+    def test_tokens_are_chains_of_their_own(self) -> None:
+        """And a repetition is none of any."""
+        lane = Committed()
+        batch = lane.run(
+            delta(5, 4), delta(50, 49, book_of="t2"), delta(5, 4), delta(6, 5), delta(51, 50, book_of="t2")
+        )
+        assert gaps(batch) == []
+
+    def test_an_update_carries_the_chain_on(self) -> None:
+        """Whether it holds the whole book is not stated, so it closes nothing."""
+        lane = Committed()
+        [opened] = gaps(
+            lane.run(delta(5, 4), book("book_update", 6), delta(7, 6), delta(9, 8), book("book_update", 10))
+        )
+        assert opened["state"] == "open"
+
+    def test_a_book_over_rest_closes_the_gap_and_its_number_is_nobodys(self) -> None:
+        """It need not be one of the stream's."""
+        lane = Committed()
+        batch = lane.run(
+            delta(5, 4), delta(8, 7), book("book_snapshot", 900, source=REST), delta(11, 10), delta(12, 11)
+        )
+        assert [(gap["state"], gap["how"]) for gap in gaps(batch)] == [
+            ("open", None),
+            ("filled", "snapshot over REST"),
+        ]
+
+    def test_the_ledger_read_again_finds_the_same(self) -> None:
+        """Between any two frames, with or without a transaction that was lost: each break once."""
+        frames = [delta(5, 4), delta(8, 7), delta(9, 8), book("book_snapshot", 9), delta(12, 11), delta(13, 12)]
+        whole = [gap["id"] for gap in gaps(Committed().run(*frames))]
+        assert len(whole) == 3
+        for lost in (False, True):
+            lane, found = Committed(), []
+            for each in frames:
+                if lost:
+                    lane.run(each, commit=False)
+                    lane.read_again()
+                found += gaps(lane.run(each))
+                lane.read_again()
+            assert [gap["id"] for gap in found] == whole
+
+    def test_late_deltas_are_no_break_and_count(self) -> None:
+        """What only the standby received, behind what the active published."""
+        active = Committed()
+        active.run(delta(5, 4), delta(8, 7))
+        active.read_again()
+        late = [delta(6, 5), delta(7, 6), delta(8, 7), delta(9, 8)]
+        active.piping.adopt(active.memory, active.outages, Handover(until=active.position + 4), journal="mine")
+        [told] = [gap for gap in gaps(active.run(*late)) if gap["entity"]]
+        assert (told["state"], told["recovered"]) == ("open", 2)
+
+    def test_numbers_that_are_a_connections_own_begin_anew_with_another_process(self) -> None:
+        """seq_scope connection: the standby's numbers do not follow the active's."""
+        lane = Committed(seq_scope="connection")
+        lane.run(delta(5, 4))
+        lane.read_again()
+        lane.piping.adopt(lane.memory, lane.outages, Handover(until=lane.position), journal="mine")
+        assert not [gap for gap in gaps(lane.run(delta(90, 89), delta(91, 90))) if gap["entity"]]
+
+
+class TestExpired:
+    """A frame of a time of which nobody knows what was published is set aside, never published."""
+
+    def test_frames_older_than_what_the_ledger_can_prove(self) -> None:
+        """Set aside and recorded; what is young enough is published, and events count as ever."""
+        known = memory()
+        known.known_since = NOW
+        piping, tracker = pipeline(known), outages(known)
+        piping.adopt(known, tracker, journal="mine")
+        old = Frame("cs2", "list", NOW - 10, STREAM, raw("match.updated", {"id": "m"}))
+        older = Frame("cs2", "list", NOW - 20, STREAM, b"rubbish")
+        young = Frame("cs2", "list", NOW + LAG, STREAM, raw("match.updated", {"id": "n"}, seq=2))
+        batch = piping.process(40, [event("up", NOW - 30), older, old, young], NOW + LAG)
+        assert batch.expired == [(41, older), (42, old)]
+        assert batch.position == 44
+        assert [record.topic for record in batch.records] == ["cs2.match.updated", "gaps"]
+        [gap] = gaps(batch)
+        assert (gap["cause"], gap["state"], gap["from"], gap["to"]) == ("expired", "lost", NOW - 20, NOW - 10)
+        assert gap["how"] == "not published, kept in expired/41.jsonl"
+        assert piping.process(44, [young], NOW + LAG).expired == []
+
+    def test_a_backlog_of_ones_own_is_published_whatever_the_window_forgot(self) -> None:
+        """No other process had the lane: the position in the ledger is proof enough."""
+        known = Memory(Window(span=3_600_000, max_identities=10))
+        piping = pipeline(known)
+        piping.adopt(known, outages(known), journal="mine")
+        for number in range(20):
+            frames = [frame(raw("event.kill", {"match_id": "m"}, seq=number * 1000 + each)) for each in range(1000)]
+            batch = piping.process(number * 1000, frames, NOW + number)
+            assert (len(batch.records), batch.expired) == (1000, [])
+
+
+class TestFills:
+    """A takeover says what it filled, in the transaction that does."""
+
+    def cut(self) -> Committed:
+        """The active's line was cut from NOW - 500 to NOW - 200."""
+        active = Committed()
+        active.run(
+            event("up", NOW - 60_000),
+            Frame("cs2", "list", NOW - 500, STREAM, raw("match.updated", {"id": "m"}, ts="")),
+            event("down", NOW - 490, cause="disconnect"),
+            event("up", NOW - 200),
+        )
+        active.another()
+        return active
+
+    def standby(self, lane: Committed, *frames: Frame) -> None:
+        """Another process with a journal of its own, looked through up to its end."""
+        lane.piping.observe(0, frames)
+        states = frozenset(at for at, each in enumerate(frames) if b'"superseded"' in each.raw)
+        lane.piping.adopt(lane.memory, lane.outages, Handover(until=len(frames), superseded=states), journal="mine")
+        lane.position = 0
+
+    def test_what_the_active_missed_fills_its_gap(self) -> None:
+        """Published and superseded frames are counted where they lie in the gap, and the gap is filled."""
+        lane = self.cut()
+        frames = [
+            event("start", NOW - 70_000),
+            event("up", NOW - 65_000),
+            Frame("cs2", "list", NOW - 400, STREAM, raw("event.kill", {"match_id": "m"}, seq=2)),
+            Frame("cs2", "list", NOW - 300, STREAM, raw("match.updated", {"id": "n", "event": "superseded"}, seq=3)),
+            Frame("cs2", "list", NOW - 100, STREAM, raw("match.updated", {"id": "m"}, ts="")),
+        ]
+        self.standby(lane, *frames)
+        batch = lane.run(*frames)
+        [gap] = gaps(batch)
+        assert (gap["state"], gap["recovered"], gap["superseded"]) == ("filled", 1, 1)
+        assert (gap["from"], gap["to"], gap["last_seq"]) == (NOW - 500, NOW - 200, "1")
+        assert [record.topic for record in batch.records] == ["cs2.event.kill", "gaps"]
+
+    def test_several_transactions_tell_how_far_it_is(self) -> None:
+        """And a process that dies between two leaves a true word."""
+        lane = self.cut()
+        frames = [
+            event("start", NOW - 70_000),
+            event("up", NOW - 65_000),
+            Frame("cs2", "list", NOW - 400, STREAM, raw("event.kill", {"match_id": "m"}, seq=2)),
+            Frame("cs2", "list", NOW - 100, STREAM, raw("event.kill", {"match_id": "m"}, seq=3)),
+        ]
+        self.standby(lane, *frames)
+        assert gaps(lane.run(*frames[:2])) == []
+        [first] = gaps(lane.run(frames[2]))
+        [second] = gaps(lane.run(frames[3], frame(raw("event.kill", {"match_id": "m"}, seq=4))))
+        assert [(gap["state"], gap["recovered"]) for gap in (first, second)] == [("partly", 1), ("filled", 2)]
+
+    def test_it_is_settled_without_a_frame(self) -> None:
+        """An open gap is closed as soon as another process has the lane, also on a quiet feed."""
+        lane = self.cut()
+        lane.run(event("down", NOW - 100, cause="silence"))
+        lane.another()
+        own = [event("start", NOW - 70_000), event("up", NOW - 65_000)]
+        self.standby(lane, *own)
+        lane.run(*own[:1])
+        lane.position = 2
+        assert lane.piping.settles(2)
+        batch = lane.run()
+        assert {(gap["cause"], gap["state"], gap["to"]) for gap in gaps(batch)} >= {("silence", "filled", NOW)}
+        assert not lane.piping.settles(2)
+        lane.read_again()
+        known = lane.memory.connections["cs2", "list"]
+        assert (known.up, known.gap) == (True, None)
+        assert not [gap for gap in lane.memory.gaps.values() if gap.until is None]
+
+    def test_a_journal_that_was_damaged_there_is_settled_all_the_same(self) -> None:
+        """Positions may be skipped."""
+        lane = self.cut()
+        self.standby(lane, event("start", NOW - 70_000), event("up", NOW - 65_000))
+        lane.position = 9
+        lane.run(frame(raw("event.kill", {"match_id": "m"}, seq=9)))
+        assert not lane.piping.settles(2)
+
+    def test_events_of_a_standby_that_was_not_read_are_outages(self) -> None:
+        """unread and read stand beside down and up."""
+        found = pipeline().observe(3, [event("unread"), event("read"), event("learn", pairs={}), event("gone")])
+        assert [(type(each), each.position) for each in found] == [(Outage, 3), (Outage, 4)]
