@@ -144,7 +144,15 @@ class Outages:
         """Frames of an entity are missing after number `seq`, received at `since`. Opens a gap, unless one is open."""
         if (gateway, entity) in self._broken:
             return []
-        gap = Gap(f"{gateway}/{entity}/{since}/{seq}", gateway, connection, since, BOOK, entity, last_seq=str(seq))
+        gap = Gap(
+            f"{gateway}/{entity}/{since}/{seq}/{self._lane}",
+            gateway,
+            connection,
+            since,
+            BOOK,
+            entity,
+            last_seq=str(seq),
+        )
         self._broken[gateway, entity] = gap.id
         return [self._open(gap, at)]
 
@@ -155,7 +163,9 @@ class Outages:
 
     def expired(self, gateway: str, connection: str, *, since: int, until: int, position: int, kept: str) -> Record:
         """Frames received from `since` to `until` can't be proved unpublished, and were set aside. kept: where."""
-        gap = Gap(f"{gateway}/{connection}/{since}/{EXPIRED}/{position}", gateway, connection, since, EXPIRED)
+        gap = Gap(
+            f"{gateway}/{connection}/{since}/{EXPIRED}/{position}/{self._lane}", gateway, connection, since, EXPIRED
+        )
         self._count(gap)
         return self._close(gap, until, state=LOST, how=f"not published, kept in {kept}")
 
@@ -255,7 +265,7 @@ class Outages:
         begin = min(value for value in (last, since, at) if value is not None)
         cause = cause if cause in CAUSES else "disconnect"
         gap = Gap(
-            f"{known.gateway}/{known.connection}/{begin}",
+            f"{known.gateway}/{known.connection}/{begin}/{self._lane}",
             known.gateway,
             known.connection,
             begin,

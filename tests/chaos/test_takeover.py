@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import fastavro
 import pytest
 
-from bridge.catalog import Catalog
 from bridge.sim import Scripted, Simulator, TickTockKnobs
 from tests.chaos.stream import frames, judge, numbers
+from tests.gaps import gap_records
 from tests.kafka.conftest import Kafka
 from tests.running import BridgeProcess, configuration, until
 from tests.servers.reading import read_topics
@@ -71,18 +69,6 @@ class Pair:
 def data_topics(prefix: str) -> list[str]:
     """The topics of `frames`."""
     return [f"{prefix}cs2.{name}" for name in TYPES]
-
-
-def gaps(bootstrap: str, prefix: str) -> list[dict[str, Any]]:
-    """The gap records, in the order written; times in ms."""
-    records = []
-    for message in read_topics(bootstrap, f"{prefix}feedbridge.main.gaps"):
-        value = message.value()
-        assert isinstance(value, bytes)
-        found: Any = fastavro.schemaless_reader(io.BytesIO(value[10:]), dict(Catalog.load().own("gap")), None)
-        times = {name: found[name] and round(found[name].timestamp() * 1000) for name in ("from", "to")}
-        records.append({**found, **times})
-    return records
 
 
 def verdict(bootstrap: str, prefix: str) -> tuple[object, int]:
@@ -194,7 +180,7 @@ async def test_what_the_active_missed_is_published_by_the_standby(
     assert found.doubled == []
     assert {seq % 3 for seq in found.missing} <= {1}, "an event or a settlement is missing, not only states"
     assert set(found.disordered) <= numbers(late)
-    told = [gap for gap in gaps(kafka.bootstrap, topic_prefix) if gap["cause"] == "disconnect"]
+    told = [gap for gap in gap_records(kafka.bootstrap, topic_prefix) if gap["cause"] == "disconnect"]
     assert len({gap["id"] for gap in told}) == 1, "one cut, one gap"
     assert [gap["state"] for gap in told][:2] == ["open", "lost"], "the active alone could not know better"
     filled = told[-1]

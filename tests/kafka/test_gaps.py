@@ -1,0 +1,105 @@
+"""Gaps on a real Kafka: what was not read, and what can't be proved unpublished, is recorded once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from bridge.frame import STREAM, Frame
+from bridge.journal import Journal
+from bridge.sim import Scripted, TickTockKnobs
+from tests.chaos.stream import frames, judge, numbers
+from tests.gaps import gap_records
+from tests.kafka.conftest import Kafka
+from tests.running import BridgeHere, configuration, now
+from tests.servers.kafka import KafkaCluster
+from tests.servers.reading import read_topics
+
+pytestmark = pytest.mark.timeout(300)
+
+TYPES = ("event.kill", "market.updated", "bet-settlement")
+COUNT = 4000
+
+
+def data_topics(prefix: str) -> list[str]:
+    """The topics of `frames`."""
+    return [f"{prefix}cs2.{name}" for name in TYPES]
+
+
+def published(status: dict[str, Any]) -> int:
+    """How many records of frames a bridge has published."""
+    return sum(gateway["published"] for gateway in status["gateways"])
+
+
+async def test_a_journal_at_its_limit_is_a_gap(broker: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
+    """Kafka stands still, the socket is no longer read: one gap from the last frame to the first after it, though the
+    connection held and, as it turns out, the server dropped nothing.
+    """  # noqa: D205
+    knobs = TickTockKnobs(alive_every=1.0)
+    async with Scripted("ticktock", frames(COUNT), rate=1000, knobs=knobs) as sim:
+        gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key, "silence": "600s"}
+        config = configuration(
+            {"cs2": gateway}, kafka=broker.bootstrap, prefix=topic_prefix, journal={"max_bytes": 256 << 10}
+        )
+        async with BridgeHere(config, tmp_path / "bridge") as bridge:
+            await bridge.until(lambda status: published(status) > 0, what="published")
+            broker.pause()
+            await bridge.until(lambda status: "journal is full" in str(status["gateways"]), what="not read")
+            stopped = now()
+            await asyncio.sleep(1.0)  # how long the gap must be at least
+            resumed = now()
+            broker.resume()
+            await bridge.until(lambda status: published(status) >= COUNT, what="all published")
+    assert judge(read_topics(broker.bootstrap, *data_topics(topic_prefix)), range(1, COUNT + 1)) == ([], [], [])
+    told = [gap for gap in gap_records(broker.bootstrap, topic_prefix) if gap["cause"] == "journal_full"]
+    ids = list(dict.fromkeys(gap["id"] for gap in told))
+    assert [gap["state"] for gap in told] == ["open", "lost"] * len(ids)
+    first = told[1]
+    assert first["from"] <= stopped
+    assert first["to"] >= resumed
+    assert first["last_seq"] is not None
+
+
+async def test_what_can_not_be_proved_unpublished_is_set_aside(kafka: Kafka, topic_prefix: str, tmp_path: Path) -> None:
+    """The ledger's retention deleted what would tell whether a frame left in the journal is published: it is not
+    published, but kept, and its time is a gap; frames that came since go on.
+    """  # noqa: D205
+    raws = frames(60)
+    async with Scripted("ticktock", raws[:40], rate=None) as sim:
+        gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key}
+        config = configuration({"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeHere(config, tmp_path / "bridge") as bridge:
+            await bridge.until(lambda status: published(status) == 40, what="published")
+        old = now() - 60_000
+        journal = Journal.open(bridge.journal, max_bytes=1 << 30)
+        kept = [Frame("cs2", "list", old + each, STREAM, raw) for each, raw in enumerate(raws[30:50])]
+        position = journal.append(kept)
+        journal.close()
+        await asyncio.to_thread(delete_all, kafka, f"{topic_prefix}feedbridge.main.ledger")
+    async with Scripted("ticktock", raws[50:], rate=None) as sim:
+        config["gateways"]["cs2"].update(url=sim.url, api_key=sim.api_key)
+        async with BridgeHere(config, tmp_path / "bridge") as bridge:
+            await bridge.until(lambda status: published(status) == 10, what="published")
+    found = read_topics(kafka.bootstrap, *data_topics(topic_prefix))
+    assert numbers(found) == {*range(1, 41), *range(51, 61)}
+    assert judge(found, []).doubled == []
+    [gap] = [gap for gap in gap_records(kafka.bootstrap, topic_prefix) if gap["cause"] == "expired"]
+    assert (gap["state"], gap["from"], gap["to"]) == ("lost", old, old + 19)
+    [file] = (bridge.journal / "expired").iterdir()
+    assert gap["how"] == f"not published, kept in expired/{file.name}"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["raw"].encode() for line in lines] == raws[30:50]
+    assert lines[0]["position"] == position
+
+
+def delete_all(kafka: Kafka, topic: str) -> None:
+    """Do what retention does."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for future in admin.delete_records([TopicPartition(topic, 0, -1)]).values():
+        future.result(30)
