@@ -78,6 +78,7 @@ class Parts:
     journal: Journal
     pipeline: Pipeline
     codec: EntryCodec
+    links: Callable[[Sequence[Record]], bytes]
     memory: Callable[[], Memory]
     outages: Callable[[Memory], Outages]
     publisher: Callable[[Callable[[str | None], None], Callable[[], bool]], Publisher]
@@ -330,6 +331,7 @@ class Lane:
             hashes=bytes(batch.hashes),
             learned=batch.learned,
             connections=self._outages.drain(batch.position),
+            links=parts.links(batch.records),
         )
         while True:
             try:

@@ -71,6 +71,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     cursors: dict[str, str] = {}
     learned: list[Learned] = []
     connections: list[Connection] = []
+    links: bytes = b""
 
 
 class EntryCodec:
