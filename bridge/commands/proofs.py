@@ -165,11 +165,14 @@ def _show(proof: Proof) -> None:
     for kind, (promise, what) in checked.items():
         bad = verdict.counts[kind]
         rows.append([terminal.verdict(ok=not bad), promise, what, f"{bad:,} {kind}" if bad else ""])
-    dead = sum(proof.dead.values())
-    rows += [["", "dead letters", f"{dead:,}", ", ".join(f"{n} {r}" for (_, r), n in proof.dead.most_common(3))]]
+    rows += [["", "dead letters", f"{proof.dead.total():,}", ""]]
     still = [gap for gap in proof.gaps if gap["state"] == "open"]
     rows += [["", "gaps", f"{len(proof.gaps):,}", f"{len(still):,} open" if still else ""]]
     terminal.table(["", "", "", ""], rows)
+    for gateway in sorted({gateway for gateway, _ in proof.dead}):
+        reasons = [f"{count:,} {reason}" for (name, reason), count in proof.dead.most_common() if name == gateway]
+        more = [f"{len(reasons) - _REASONS} more reasons"] if len(reasons) > _REASONS else []
+        terminal.line(f"dead letters of {gateway}: {', '.join(reasons[:_REASONS] + more)}")
     for text in _remarks(proof):
         terminal.line(text)
     for gap in still[:SHOWN]:
@@ -206,6 +209,7 @@ def _remarks(proof: Proof) -> Iterator[str]:
         yield f"not judged: {verdict.strange:,} records of topics that are not of this configuration, or do not exist"
 
 
+_REASONS: Final = 3
 _YEAR_10000: Final = 253_402_300_800_000
 
 
