@@ -49,8 +49,8 @@ SKEW: Final = 60_000
 NAMED: Final = 100
 #: Seconds without an answer; an open transaction ends within 60.
 PATIENCE: Final = 75.0
-_MANY: Final = 10_000
-_POLL: Final = 0.2
+_MANY: Final = 2_000
+_POLL: Final = 0.1
 
 Place: TypeAlias = tuple[str, int]
 #: Called with (what is read, records read, about how many there are).
@@ -135,8 +135,8 @@ class Sweep:
 
     def read(
         self, stretches: Mapping[Place, tuple[int, int]], tell: Callable[[int, int], None] = lambda _done, _all: None
-    ) -> Iterator[Message]:
-        """Yield the records from the first offset to below the second of each partition, mixed, in order within each.
+    ) -> Iterator[tuple[Place, int, Message]]:
+        """Yield place, offset and record, from the first offset to below the second of each partition, mixed.
 
         tell: called now and then with the offsets passed and to pass.
         """
@@ -161,7 +161,7 @@ class Sweep:
                     heard = time.monotonic()
                     done += 1
                     if offset < end:
-                        yield message
+                        yield place, offset, message
                     if offset < end - 1:
                         continue
                 elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
@@ -274,11 +274,11 @@ class _Try:
     ) -> dict[int, int]:
         """Give entries to the verifier. Returns partition → when (ms, by its writer's clock) its first entry was made."""
         begins: dict[int, int] = {}
-        for message in self._sweep.read(stretches, lambda done, whole: self._progress("ledger", done, whole)):
+        stretch = self._sweep.read(stretches, lambda done, whole: self._progress("ledger", done, whole))
+        for (_, partition), offset, message in stretch:
             entry = self._codec.decode(_bytes(message.value()))
-            partition = message.partition() or 0
             begins.setdefault(partition, entry.at)
-            verifier.entry(partition, message.offset() or 0, message.timestamp()[1], entry, edge=edge)
+            verifier.entry(partition, offset, message.timestamp()[1], entry, edge=edge)
         return begins
 
     def _records(self, verifier: Verifier, *, narrow: bool, timed: bool) -> list[str]:
@@ -294,8 +294,8 @@ class _Try:
         takers = {place: verifier.place(*place, deleted=0 < starts[place] == first[place]).record for place in places}
         plain = {place for place in places if self._roles[place[0]] is Role.DATA}
         stretches = {place: (starts[place], ends[place]) for place in places}
-        for message in sweep.read(stretches, lambda done, whole: self._progress("topics", done, whole)):
-            place = (message.topic() or "", message.partition() or 0)
+        stretch = sweep.read(stretches, lambda done, whole: self._progress("topics", done, whole))
+        for place, offset, message in stretch:
             value = _bytes(message.value())
             received = 0
             if timed or place not in plain:
@@ -303,7 +303,7 @@ class _Try:
                 received = _number(headers.get("received")) or message.timestamp()[1]
                 if place not in plain and self._span.holds(received):
                     self._note(place[0], headers, value)
-            takers[place](message.offset() or 0, _bytes(message.key()), value, received)
+            takers[place](offset, _bytes(message.key()), value, received)
         return absent
 
     def _note(self, topic: str, headers: Mapping[str, Any], value: bytes) -> None:
@@ -334,7 +334,7 @@ def _named(sweep: Sweep, violations: Sequence[Violation], ledger: str) -> list[V
     for each in violations[:NAMED]:
         if each.topic != ledger:
             stretch = {(each.topic, each.partition): (each.offset, each.offset + 1)}
-            for message in sweep.read(stretch):
+            for _, _, message in sweep.read(stretch):
                 keys[each.topic, each.partition, each.offset] = _bytes(message.key())
     return [replace(each, key=keys.get((each.topic, each.partition, each.offset))) for each in violations]
 

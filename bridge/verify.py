@@ -53,7 +53,7 @@ class Place:
     """
 
     def __init__(self, topic: str, partition: int, *, deleted: bool, base: int, records: Spool, linker: Linker) -> None:
-        """Nothing was read. base: what the numbers of its records begin with."""
+        """Nothing was read. base: the number of its first record."""
         self.topic = topic
         self.partition = partition
         self.deleted = deleted
@@ -62,13 +62,14 @@ class Place:
         self.received = array("Q")
         #: For each record which link of the ledger it is; -1: none.
         self.ordinals = array("q")
-        self._base = base
+        self._number = base
         self._put = records.put
         self._link = linker.link
 
     def record(self, offset: int, key: bytes, value: bytes, received: int) -> None:
         """Take the next record. received: ms since the epoch, 0 where it does not matter."""
-        self._put(self._link(self.topic, key, value), self._base + len(self.offsets))
+        self._put(self._link(self.topic, key, value), self._number)
+        self._number += 1
         self.offsets.append(offset)
         self.keys.append(xxhash.xxh3_64_intdigest(key))
         self.received.append(received)

@@ -42,8 +42,10 @@ CATALOG = Catalog.load()
 
 def proved(config: Config, **options: Any) -> Proof:
     """`prove` with the schemas of the package and the registry of the configuration."""
-    registry = Schemas(config.registry) if config.registry else None
-    return prove(config, CATALOG, Decoder.of(CATALOG, registry=registry), **options)
+    if config.registry is None:
+        return prove(config, CATALOG, Decoder.of(CATALOG), **options)
+    with Schemas(config.registry) as registry:
+        return prove(config, CATALOG, Decoder.of(CATALOG, registry=registry), **options)
 
 
 def command(file: Path, *words: str) -> tuple[int, str]:
