@@ -213,6 +213,7 @@ class _Try:
         self._ledger = topics.own_name(config, Role.LEDGER)
         self._codec = EntryCodec(catalog.own("ledger"))
         self._roles = {each.name: each.role for each in topics.plan(config, catalog)}
+        self._compacted = "compact" in config.topics.config.get("cleanup.policy", "")
         self._decoder = decoder
         self._sweep = sweep
         self._span = span
@@ -293,6 +294,12 @@ class _Try:
             starts = sweep.at(places, since - TOPICS_BEFORE, ends)
         takers = {place: verifier.place(*place, deleted=0 < starts[place] == first[place]).record for place in places}
         plain = {place for place in places if self._roles[place[0]] is Role.DATA}
+        takers = {
+            place: verifier.place(
+                *place, deleted=0 < starts[place] == first[place], compacted=self._compacted and place in plain
+            ).record
+            for place in places
+        }
         stretches = {place: (starts[place], ends[place]) for place in places}
         stretch = sweep.read(stretches, lambda done, whole: self._progress("topics", done, whole))
         for place, offset, message in stretch:

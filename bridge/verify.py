@@ -49,14 +49,25 @@ WINDOW: Final = 63 / 64
 class Place:
     """One partition as read; feed it in the order of offsets.
 
-    deleted: its beginning was deleted, as retention does.
+    deleted: its beginning was deleted, as retention does. compacted: any record but the last of a key may be deleted.
     """
 
-    def __init__(self, topic: str, partition: int, *, deleted: bool, base: int, records: Spool, linker: Linker) -> None:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        *,
+        deleted: bool,
+        compacted: bool,
+        base: int,
+        records: Spool,
+        linker: Linker,
+    ) -> None:
         """Nothing was read. base: the number of its first record."""
         self.topic = topic
         self.partition = partition
         self.deleted = deleted
+        self.compacted = compacted
         self.offsets = array("Q")
         self.keys = array("Q")
         self.received = array("Q")
@@ -145,12 +156,13 @@ class Verifier:
         for ordinal, link in enumerate(links, len(self._links)):
             self._links.put(link, ordinal)
 
-    def place(self, topic: str, partition: int, *, deleted: bool = False) -> Place:
-        """Return what takes the records of a partition."""
+    def place(self, topic: str, partition: int, *, deleted: bool = False, compacted: bool = False) -> Place:
+        """Return what takes the records of a partition; see `Place`."""
         place = Place(
             topic,
             partition,
             deleted=deleted,
+            compacted=compacted,
             base=len(self._places) << _POSITIONS,
             records=self._records,
             linker=self._linker,
@@ -345,8 +357,8 @@ class Verifier:
         """
         found: dict[str, int] = {}
         for place in self._places:
-            if place.deleted:
-                first = next((ordinal for ordinal in place.ordinals if ordinal >= 0), None)
+            if place.deleted or place.compacted:
+                first = next((each for each in place.ordinals if each >= 0), None) if not place.compacted else None
                 until = _FOREVER if first is None else self._entries.ats[self._entries.of(first)]
                 found[place.topic] = max(until, found.get(place.topic, -1))
         return found

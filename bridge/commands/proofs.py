@@ -136,12 +136,14 @@ def _clock(at: int) -> str:
 
 
 def _duration(ms: int) -> str:
-    """``0.4s``, ``2m05s``, ``3h12m``."""
+    """``0.4s``, ``2m05s``, ``3h12m``, ``2d07h``."""
     seconds = max(ms, 0) / 1000
     if seconds < _MINUTE:
         return f"{seconds:.1f}s"
-    minutes, rest = divmod(int(seconds), _MINUTE)
-    return f"{minutes}m{rest:02}s" if minutes < _MINUTE else f"{minutes // _MINUTE}h{minutes % _MINUTE:02}m"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours:02}h" if days else f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
 
 
 _MINUTE: Final = 60
@@ -204,7 +206,7 @@ def _remarks(proof: Proof) -> Iterator[str]:
     if verdict.unlinked:
         yield f"not judged: {verdict.unlinked:,} ledger entries of a version that did not link its records"
     for topic, count in sorted(verdict.deleted.items()):
-        yield f"not judged: {count:,} records that {topic} no longer holds; its beginning was deleted"
+        yield f"not judged: {count:,} records that {topic} no longer holds, deleted by its retention"
     if verdict.strange:
         yield f"not judged: {verdict.strange:,} records of topics that are not of this configuration, or do not exist"
 

@@ -41,6 +41,7 @@ class Installation:
         )
         self.topics: dict[tuple[str, int], list[tuple[str, str, int]]] = {}
         self.deleted: set[tuple[str, int]] = set()
+        self.compacted = False
         self._offsets = 0
         self._hashes = 0
 
@@ -84,7 +85,7 @@ class Installation:
         """The verdict, with all that the tests do not ask for closed."""
         with self.verifier as verifier:
             places = {
-                place: verifier.place(*place, deleted=place in self.deleted)
+                place: verifier.place(*place, deleted=place in self.deleted, compacted=self.compacted)
                 for place in sorted({*self.topics, *self.deleted, *KNOWN})
             }
             # Partitions are read mixed.
@@ -289,6 +290,15 @@ class TestEdges:
         case.write(*rows("cd"))
         verdict = case.judge()
         assert (dict(verdict.deleted), found(verdict)) == ({"t": 2}, [("missing", "ledger", 0, 3)])
+
+    def test_a_compacted_topic_holds_the_last_of_a_key(self) -> None:
+        """What else is not there is not missing; what is there is judged as ever."""
+        case = Installation()
+        case.compacted = True
+        case.entry(*rows("abc"))
+        case.write(*rows("cx"))
+        verdict = case.judge()
+        assert (dict(verdict.deleted), found(verdict)) == ({"t": 2}, [("outside", "t", 0, 2)])
 
     def test_entries_at_the_edge_excuse_and_do_not_accuse(self) -> None:
         """A running bridge goes on while it is proved."""
