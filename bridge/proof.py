@@ -49,8 +49,11 @@ SKEW: Final = 60_000
 NAMED: Final = 100
 #: Seconds without an answer; an open transaction ends within 60.
 PATIENCE: Final = 75.0
-_MANY: Final = 2_000
+#: Messages taken at once. An entry of the ledger may have a hundred kilobytes.
+_MANY: Final = 500
+_ENTRIES: Final = 20
 _POLL: Final = 0.1
+_MODEST: Final = {"max.partition.fetch.bytes": 128 << 10}
 
 Place: TypeAlias = tuple[str, int]
 #: Called with (what is read, records read, about how many there are).
@@ -112,7 +115,9 @@ class Sweep:
         """Make the clients; nothing is asked yet."""
         self._reports = Reports()
         self._admin = Admin(config)
-        self._consumer = consumer(config, role="verify", reports=self._reports)
+        # A hundred partitions at a megabyte each would be most of what the proof takes; the user's own settings win.
+        modest = config.model_copy(update={"kafka": {**_MODEST, **config.kafka}})
+        self._consumer = consumer(modest, role="verify", reports=self._reports)
 
     def partitions(self, names: Sequence[str]) -> tuple[list[Place], list[str]]:
         """The partitions of those topics that exist, and the others."""
@@ -134,18 +139,22 @@ class Sweep:
         return {place: offset if offset >= 0 else otherwise[place] for place, offset in found.items()}
 
     def read(
-        self, stretches: Mapping[Place, tuple[int, int]], tell: Callable[[int, int], None] = lambda _done, _all: None
+        self,
+        stretches: Mapping[Place, tuple[int, int]],
+        tell: Callable[[int, int], None] = lambda _done, _all: None,
+        *,
+        many: int = _MANY,
     ) -> Iterator[tuple[Place, int, Message]]:
         """Yield place, offset and record, from the first offset to below the second of each partition, mixed.
 
-        tell: called now and then with the offsets passed and to pass.
+        tell: called now and then with the records read and the offsets to pass. many: how many are held at once.
         """
         ends = {place: end for place, (start, end) in stretches.items() if start < end}
         whole = sum(ends[place] - stretches[place][0] for place in ends)
         self._consumer.assign([TopicPartition(*place, stretches[place][0]) for place in ends])
         heard, done = time.monotonic(), 0
         while ends:
-            messages = self._consumer.consume(_MANY, _POLL)
+            messages = self._consumer.consume(many, _POLL)
             tell(min(done, whole), whole)
             if not messages and time.monotonic() - heard > PATIENCE:
                 place = next(iter(ends))
@@ -275,7 +284,7 @@ class _Try:
     ) -> dict[int, int]:
         """Give entries to the verifier. Returns partition → when (ms, by its writer's clock) its first entry was made."""
         begins: dict[int, int] = {}
-        stretch = self._sweep.read(stretches, lambda done, whole: self._progress("ledger", done, whole))
+        stretch = self._sweep.read(stretches, lambda done, whole: self._progress("ledger", done, whole), many=_ENTRIES)
         for (_, partition), offset, message in stretch:
             entry = self._codec.decode(_bytes(message.value()))
             begins.setdefault(partition, entry.at)
@@ -292,11 +301,13 @@ class _Try:
             ends = sweep.at(places, until + TOPICS_AFTER, ends)
         if narrow and since is not None:
             starts = sweep.at(places, since - TOPICS_BEFORE, ends)
-        takers = {place: verifier.place(*place, deleted=0 < starts[place] == first[place]).record for place in places}
         plain = {place for place in places if self._roles[place[0]] is Role.DATA}
         takers = {
             place: verifier.place(
-                *place, deleted=0 < starts[place] == first[place], compacted=self._compacted and place in plain
+                *place,
+                timed=timed,
+                deleted=0 < starts[place] == first[place],
+                compacted=self._compacted and place in plain,
             ).record
             for place in places
         }

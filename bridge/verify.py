@@ -11,8 +11,9 @@ it compares are links (`bridge.link`): an entry names each record of its transac
   journal's, the order received; what a standby or a recovery published late comes late in the ledger too. The header
   ``received`` would be a worse witness: two processes have two clocks, and two connections are read one after the other.
 
-Memory: 32 bytes a record, which is 32 MB a million, and what `limit` allows the three spools (`bridge.spool`), which go on
-in temporary files with 48 bytes a record and 16 a frame; a dictionary over a 128th of each at a time.
+Memory: 24 bytes a record, which is 24 MB a million (32 where times matter: in a span, or where the ledger's beginning was
+deleted), and the little that `limit` allows the three spools (`bridge.spool`); these go on in temporary files, 48 bytes a
+record. Matching takes a dictionary over a 128th of that at a time.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
     from bridge.ledger import Entry
 
-#: Pairs that each spool keeps in memory: 32 MB.
-LIMIT: Final = 2_000_000
+#: Pairs that each spool keeps in memory: 4 MB.
+LIMIT: Final = 250_000
 #: A frame may come again after so much of the window: how far a writer's own window reaches back depends on its slices.
 WINDOW: Final = 63 / 64
 
@@ -59,6 +60,7 @@ class Place:
         *,
         deleted: bool,
         compacted: bool,
+        timed: bool,
         base: int,
         records: Spool,
         linker: Linker,
@@ -68,6 +70,7 @@ class Place:
         self.partition = partition
         self.deleted = deleted
         self.compacted = compacted
+        self._timed = timed
         self.offsets = array("Q")
         self.keys = array("Q")
         self.received = array("Q")
@@ -78,12 +81,13 @@ class Place:
         self._link = linker.link
 
     def record(self, offset: int, key: bytes, value: bytes, received: int) -> None:
-        """Take the next record. received: ms since the epoch, 0 where it does not matter."""
+        """Take the next record. received: ms since the epoch; forgotten where times do not matter."""
         self._put(self._link(self.topic, key, value), self._number)
         self._number += 1
         self.offsets.append(offset)
         self.keys.append(xxhash.xxh3_64_intdigest(key))
-        self.received.append(received)
+        if self._timed:
+            self.received.append(received)
 
 
 class Verifier:
@@ -156,13 +160,19 @@ class Verifier:
         for ordinal, link in enumerate(links, len(self._links)):
             self._links.put(link, ordinal)
 
-    def place(self, topic: str, partition: int, *, deleted: bool = False, compacted: bool = False) -> Place:
-        """Return what takes the records of a partition; see `Place`."""
+    def place(
+        self, topic: str, partition: int, *, timed: bool, deleted: bool = False, compacted: bool = False
+    ) -> Place:
+        """Return what takes the records of a partition; see `Place`.
+
+        timed: when they were received matters: in a span of time, or where `judge` is told when the ledger begins.
+        """
         place = Place(
             topic,
             partition,
             deleted=deleted,
             compacted=compacted,
+            timed=timed,
             base=len(self._places) << _POSITIONS,
             records=self._records,
             linker=self._linker,
@@ -237,7 +247,7 @@ class Verifier:
             if link in groups:
                 continue
             place, position = self._places[number >> _POSITIONS], number & _POSITION
-            received = place.received[position]
+            received = place.received[position] if place.received else 0
             if begin is not None and received < begin:
                 self._verdict.older += 1
             elif self._span.holds(received):

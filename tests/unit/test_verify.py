@@ -85,7 +85,7 @@ class Installation:
         """The verdict, with all that the tests do not ask for closed."""
         with self.verifier as verifier:
             places = {
-                place: verifier.place(*place, deleted=place in self.deleted, compacted=self.compacted)
+                place: verifier.place(*place, timed=True, deleted=place in self.deleted, compacted=self.compacted)
                 for place in sorted({*self.topics, *self.deleted, *KNOWN})
             }
             # Partitions are read mixed.
