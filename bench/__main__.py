@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import codec, feed, latency, receive, restart, throughput
+from bench import codec, feed, latency, receive, restart, throughput, verify
 from bench.sender import Sender
 from tests.servers.kafka import KafkaCluster
 
@@ -133,6 +133,12 @@ def _measure(folder: Path, size: Size, report: _Report) -> None:
             report.figure(
                 f"restart_many_seconds_{each}", found["seconds"], f"{found['seconds']:.1f} s", f"to live, {name}"
             )
+
+        report.section("feedbridge verify, the whole command (reads all topics and the ledger)")
+        found = verify.measure(folder, bootstrap, records=size.many)
+        what = f"{found['records']:,.0f} records"
+        report.figure("verify_seconds", found["seconds"], f"{found['seconds']:.1f} s", what)
+        report.figure("verify_mb", found["mb"], f"{found['mb']:.0f} MB", "  memory at most")
 
 
 class _Report:

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import click
 
 from bridge import __version__
-from bridge.commands import records, running, schemas, setup
+from bridge.commands import proofs, records, running, schemas, setup
 from bridge.commands.command import Group
 
 USAGE: Final = 2
@@ -61,6 +61,8 @@ def cli() -> None:
 
 
 for command in (
+    proofs.gaps,
+    proofs.verify,
     records.dead_letters,
     records.tail,
     running.demo,

@@ -79,6 +79,7 @@ class Parts:
     journal: Journal
     pipeline: Pipeline
     codec: EntryCodec
+    links: Callable[[Sequence[Record]], bytes]
     memory: Callable[[], Memory]
     outages: Callable[[Memory], Outages]
     publisher: Callable[[Callable[[str | None], None], Callable[[], bool]], Publisher]
@@ -341,6 +342,7 @@ class Lane:
             connections=self._outages.drain(batch.position, batch.now),
             gaps=self._outages.drain_gaps(),
             chains=batch.chains,
+            links=parts.links(batch.records),
         )
         while True:
             try:

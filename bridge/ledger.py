@@ -97,6 +97,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     connections: list[Connection] = []
     gaps: list[Gap] = []
     chains: bytes = b""
+    links: bytes = b""
 
 
 class EntryCodec:

@@ -30,6 +30,7 @@ from bridge.journal import Journal
 from bridge.lane import ACTIVE, RECOVERING, STANDBY, Lane, Parts
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
+from bridge.link import Linker
 from bridge.ops import http
 from bridge.ops.metrics import Metrics
 from bridge.ops.tally import Tally
@@ -336,6 +337,7 @@ class Service:
                 journal=journal,
                 pipeline=pipeline,
                 codec=codec,
+                links=Linker(config.topics.prefix).links,
                 memory=memory,
                 outages=outages,
                 publisher=publisher,

@@ -8,7 +8,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ import yaml
 import bridge.check
 import bridge.config
 import bridge.kafka
+import bridge.proof
 import bridge.registry
 import bridge.status
 import bridge.tail
@@ -28,11 +33,14 @@ from bridge.commands.command import Command, Group
 from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
 from bridge.evolution import Change
 from bridge.finding import Finding
+from bridge.frame import Disposition
 from bridge.ops import logs
 from bridge.ops.redaction import redactor
+from bridge.proof import Proof
 from bridge.registry import Difference, Registration
 from bridge.tail import Seen
 from bridge.topics import TopicState
+from bridge.verdict import Kind, Verdict, Violation
 
 ROOT = Path(__file__).parents[2]
 SECRET = "cli-marker-of-a-key"
@@ -146,9 +154,10 @@ def test_help_is_quick() -> None:
 def test_commands_not_built_do_not_appear() -> None:
     """What does nothing yet is not offered."""
     assert {path[0] for path, _ in EVERY if path} == {
-        "check", "config", "dead-letters", "demo", "run", "schemas", "simulate", "status", "tail", "topics",
+        "check", "config", "dead-letters", "demo", "gaps", "run", "schemas", "simulate", "status", "tail", "topics",
+        "verify",
     }  # fmt: skip
-    assert not {"verify", "gaps", "replay", "fill"} & {name for path, _ in EVERY for name in path}
+    assert not {"replay", "fill"} & {name for path, _ in EVERY for name in path}
 
 
 @pytest.mark.parametrize(
@@ -492,6 +501,106 @@ def test_dead_letter_that_is_not_there(run: Run, config: str) -> None:
     """A place without one is bad data, a gateway that does not exist a usage error."""
     assert run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@4")[0] == 65
     assert run("dead-letters", "list", "-c", config, "nonsense")[0] == 2
+
+
+# verify, gaps
+
+
+def gap(number: int, *, to: int | None, state: str, gateway: str = "cs2") -> dict[str, Any]:
+    """A gap record as it is decoded, an hour after that of the number before."""
+    begin = datetime(2026, 5, 10, 12, tzinfo=UTC) + timedelta(hours=number)
+    return {
+        "id": f"{gateway}/list/{number}", "gateway": gateway, "connection": "list", "lane": 0, "instance": "i",
+        "entity": None, "from": begin, "to": None if to is None else begin + timedelta(milliseconds=to), "last_seq": None,
+        "cause": "disconnect", "state": state, "recovered": 3, "superseded": 0, "how": None,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def asked() -> list[dict[str, Any]]:
+    """What a command has asked for."""
+    return []
+
+
+@pytest.fixture
+def proved(monkeypatch: pytest.MonkeyPatch, asked: list[dict[str, Any]]) -> Proof:
+    """What `verify` is told; to be changed."""
+    verdict = Verdict(entries=3, records=10, linked=10, keys=2, frames=Counter({Disposition.PUBLISHED: 10}))
+    proof = Proof(
+        verdict=verdict, begin=None, dead=Counter({("cs2", "not_json"): 2}), gaps=[gap(0, to=None, state="open")]
+    )
+
+    def prove(*_: Any, **options: Any) -> Proof:
+        asked.append(options)
+        return proof
+
+    monkeypatch.setattr(bridge.proof, "prove", prove)
+    return proof
+
+
+@pytest.mark.usefixtures("proved")
+def test_verify_says_what_holds(run: Run, config: str, asked: list[dict[str, Any]]) -> None:
+    """A line for each promise; gaps and dead letters break none."""
+    code, out, err = run("verify", "-c", config, "--since", "1h")
+    assert (code, err) == (0, "")
+    assert out.count("ok ") == 4
+    assert "dead letters of cs2: 2 not_json\n" in out
+    assert "open gap: cs2/list/0, disconnect\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+    [options] = asked
+    assert time.time() - options["span"].since / 1000 == pytest.approx(3600, abs=60)
+    assert options["span"].until is None
+
+
+def test_verify_ends_with_1_and_names_what_is_wrong(run: Run, config: str, proved: Proof) -> None:
+    """A line for each of the first, and how many more there are; all that is known for programs."""
+    for offset in range(12):
+        proved.verdict.add(
+            Violation(
+                kind=Kind.DUPLICATE, topic="cs2.x", partition=1, offset=offset, key=b"k\x1b", text="the same as y"
+            )
+        )
+    proved.verdict.older = 5
+    code, out, err = run("verify", "-c", config)
+    assert code == 1
+    assert err == "feedbridge: verify: a promise is broken: 12 duplicate\n"
+    assert "FAILED  each record is published once" in out
+    assert out.count("duplicate: cs2.x[1]@") == 10
+    assert "duplicate: cs2.x[1]@0 key k\\x1b: the same as y\n" in out
+    assert "duplicate: and 2 more\n" in out
+    assert "not judged: 5 records from before the ledger begins\n" in out
+    code, out, _ = run("verify", "-c", config, "--json")
+    facts = json.loads(out)
+    assert (code, facts["ok"], facts["broken"]["duplicate"], len(facts["violations"])) == (1, False, 12, 12)
+    assert facts["frames"] == {"published": 10}
+    assert facts["dead_letters"] == [{"gateway": "cs2", "reason": "not_json", "count": 2}]
+    assert facts["gaps"][0]["from"] == 1778414400000
+
+
+def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest record of each; those that are asked for."""
+    records = [
+        gap(0, to=None, state="open"), gap(1, to=None, state="open"), gap(0, to=125_000, state="partly"),
+        gap(2, to=400, state="lost", gateway="other"),
+    ]  # fmt: skip
+    monkeypatch.setattr(bridge.tail, "tail", lambda *_, **__: (replace(RECORD, data=each) for each in records))
+    code, out, _ = run("gaps", "list", "-c", config)
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["connection", "lane", "from", "to", "lasted", "cause", "state", "rec", "sup"]
+    assert rows[1] == ["cs2/list", "0", "05-10", "12:00:00", "12:02:05", "2m05s", "disconnect", "partly", "3", "0"]
+    assert [row[0] for row in rows[1:]] == ["cs2/list", "cs2/list", "other/list"]
+    found = [json.loads(line) for line in run("gaps", "list", "-c", config, "--json", "--open")[1].splitlines()]
+    assert [(each["id"], each["to"]) for each in found] == [("cs2/list/1", None)]
+    found = [json.loads(line) for line in run("gaps", "list", "-c", config, "--json", "cs2")[1].splitlines()]
+    assert [(each["id"], each["state"]) for each in found] == [("cs2/list/0", "partly"), ("cs2/list/1", "open")]
+    assert found[0]["seconds"] == 125.0
+    found = [
+        json.loads(line)
+        for line in run("gaps", "list", "-c", config, "--json", "--since", "2026-05-10T13:30:00Z")[1].splitlines()
+    ]
+    assert [each["id"] for each in found] == ["cs2/list/1", "other/list/2"]
+    assert run("gaps", "list", "-c", config, "nonsense")[0] == 2
 
 
 # status, run, simulate, demo
