@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 import psutil
 
 from bridge.sim import Scripted, Simulator, TickTockKnobs
-from tests.chaos.gaps import Gap, read_gaps, sent_at, unexplained
+from tests.chaos.gaps import TRANSIT, Gap, read_gaps, sent_at, unexplained
 from tests.chaos.stream import Frames, Verdict, data_topics, header, judge
 from tests.running import BridgeProcess, configuration, until
 from tests.servers.reading import read_topics
@@ -43,17 +43,18 @@ def memory(bridge: BridgeProcess) -> int:
 class Outcome:
     """What came of a run, read when all has ended."""
 
-    def __init__(self, sim: Simulator, bootstrap: str, prefix: str, *, transit: int | None = None) -> None:
-        """transit: see `unexplained`."""
+    def __init__(
+        self, sim: Simulator, bootstrap: str, prefix: str, *, transit: int = TRANSIT, unread: bool = False
+    ) -> None:
+        """transit, unread: see `unexplained`."""
         self.messages = read_topics(bootstrap, *data_topics(prefix))
         #: Number of each frame → when it was first sent, ms.
         self.sent = sent_at(sim.sent)
         #: Number of each record → when its frame was received, ms.
         self.received = {int(header(each, "seq")): int(header(each, "received")) for each in self.messages}
         self.gaps: list[Gap] = read_gaps(bootstrap, prefix)
-        options = {} if transit is None else {"transit": transit}
         #: Frames that are lost silently.
-        self.unexplained = unexplained(self.sent, self.received, self.gaps, **options)
+        self.unexplained = unexplained(self.sent, self.received, self.gaps, transit=transit, unread=unread)
 
     def verdict(self, must: set[int] | range | None = None) -> Verdict:
         """Judge the records; must: these are there. Default: all between the first and the last that are there."""
@@ -73,10 +74,10 @@ class Outcome:
 class Pair:
     """Two processes of one installation, each with a journal of its own."""
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
-        """Nothing runs yet. config: of both."""
+    def __init__(self, config: dict[str, Any], folder: Path, *, second: dict[str, Any] | None = None) -> None:
+        """Nothing runs yet. config: of both, or of the first where the second has its own."""
         self._stack = AsyncExitStack()
-        self.bridges = [BridgeProcess(config, folder / name) for name in ("a", "b")]
+        self.bridges = [BridgeProcess(config, folder / "a"), BridgeProcess(second or config, folder / "b")]
 
     async def __aenter__(self) -> Self:
         """One becomes active, then the other stands by."""

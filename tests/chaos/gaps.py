@@ -57,7 +57,12 @@ def sent_at(sent: Iterable[Sent]) -> dict[int, int]:
 
 
 def unexplained(
-    sent: Mapping[int, int], received: Mapping[int, int], gaps: Sequence[Gap], *, transit: int = TRANSIT
+    sent: Mapping[int, int],
+    received: Mapping[int, int],
+    gaps: Sequence[Gap],
+    *,
+    transit: int = TRANSIT,
+    unread: bool = False,
 ) -> list[int]:
     """The numbers that are missing and lie in no gap; empty: nothing is lost silently.
 
@@ -65,17 +70,18 @@ def unexplained(
     first that was ever published are not asked for: nobody listened yet. A number that was never sent, since nobody
     listened when it was due, is taken to have been due between those around it.
 
-    A missing frame would have been received not before it was sent, and not before what was received ahead of it: that
-    moment must lie in a gap. transit: how much later than that (ms) the gap may begin.
+    The moment when a missing frame was sent must lie in a gap. transit: how much later than that (ms) the gap may begin.
+    unread: the socket was not read for some time, so that frames waited in it; a missing one counts for the moment when
+    it would have been read, which is not before what was received ahead of it.
     """
     written, there = sorted(sent), sorted(received)
     wrong = []
     for seq in range(there[0], written[-1] + 1) if there else []:
         if seq in received:
             continue
-        ahead = there[bisect_left(there, seq) - 1]
-        due, exact = _due(seq, sent, written)
-        moment = max(due, received[ahead])
+        moment, exact = _due(seq, sent, written)
+        if unread:
+            moment = max(moment, received[there[bisect_left(there, seq) - 1]])
         if not any(
             gap.begin <= moment + transit and (gap.end is None or gap.end >= moment - (1 if exact else DUE))
             for gap in gaps
