@@ -30,7 +30,7 @@ from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bridge.journal import Journal

@@ -8,7 +8,7 @@ suspicion costs a fencing, never a duplicate (design section 8).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MISSED: Final = 5.0
 #: After a takeover because of missed frames, the next for that reason comes no sooner (s).
 MISSED_AGAIN: Final = 60.0
+#: Frames of which a repetition is known as one; a gateway repeats soon or never.
+REPEATED: Final = 10_000
 #: Patience grows with each lost duel up to so many times `takeover_after`, and shrinks back after calm (s).
 MOST_PATIENCE: Final = 3.0
 CALM: Final = 60.0
@@ -75,6 +77,10 @@ class Pending:
         self._outages: list[Outage] = []
         #: entity → position of its newest state that the ledger has shown, while older ones are pending
         self._shown: dict[int, int] = {}
+        #: entity → how many of its states are pending
+        self._waiting: Counter[int] = Counter()
+        #: The latest own frames, oldest first
+        self._came: OrderedDict[tuple[int, int], None] = OrderedDict()
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
         self._forgot = False
@@ -98,11 +104,21 @@ class Pending:
                 if not self._covered(each):
                     self._outages.append(each)
                 continue
+            key = (each.identity, each.content)
             code = window.judge(each.traits, each.identity, each.content, each.entity)
-            if code & dedupe.DISPOSITION_MASK == dedupe.PUBLISHED:
-                self._frames.setdefault((each.identity, each.content), (each, now))
-            else:
+            disposition = code & dedupe.DISPOSITION_MASK
+            # A state that equals the last one published is news if others of its entity come before it.
+            if disposition == dedupe.PUBLISHED or (disposition == dedupe.UNCHANGED and self._waiting[each.entity]):
+                if key not in self._frames:
+                    self._frames[key] = (each, now)
+                    self._waiting[each.entity] += 1
+            elif disposition == dedupe.DUPLICATE and key not in self._came:
                 self._tick(each)
+            else:
+                self.matched += 1
+            self._came[key] = None
+            if len(self._came) > REPEATED:
+                self._came.popitem(last=False)
         self._end = end
 
     def show(self, entry: Entry) -> None:
@@ -110,6 +126,7 @@ class Pending:
         for identity, content, _ in TRIPLE.iter_unpack(entry.hashes):
             found = self._frames.pop((identity, content), None)
             if found is not None:
+                self._release(found[0])
                 self._tick(found[0])
         if entry.connections:
             self._outages = [each for each in self._outages if not self._covered(each)]
@@ -137,9 +154,15 @@ class Pending:
         """Give up waiting for frames that came before (monotonic, s); returns how many. For frames that never match."""
         old = [key for key, (_, came) in self._frames.items() if came < before]
         for key in old:
-            del self._frames[key]
+            self._release(self._frames.pop(key)[0])
             self._forgot = True
         return len(old)
+
+    def _release(self, seen: Seen) -> None:
+        """A frame is pending no more."""
+        self._waiting[seen.entity] -= 1
+        if not self._waiting[seen.entity]:
+            del self._waiting[seen.entity]
 
     def _tick(self, seen: Seen) -> None:
         self.matched += 1

@@ -5,20 +5,45 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 from confluent_kafka import Message
 
 MATCHES = 8
+#: The topics of the stream, without prefix and gateway.
+TYPES: Final = ("event.kill", "market.updated", "bet-settlement")
 
 
-def frames(count: int) -> list[bytes]:
-    """Events, states and settlements of a few matches, numbered from 1; no two have the same content."""
-    return [_frame(number) for number in range(1, count + 1)]
+class Frames(Sequence[bytes]):
+    """Events, states and settlements of a few matches, numbered from 1; no two have the same content.
+
+    Each is made when it is asked for: a stream of hours takes no memory.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Have `count` frames."""
+        self._numbers = range(1, count + 1)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice):
+            return [_frame(number) for number in self._numbers[index]]
+        return _frame(self._numbers[index])
+
+
+def data_topics(prefix: str, *, gateway: str = "cs2") -> list[str]:
+    """The topics of `Frames`."""
+    return [f"{prefix}{gateway}.{name}" for name in TYPES]
 
 
 def number(raw: bytes) -> int | None:
-    """The sequence number of a frame of `frames`, None for any other frame."""
+    """The sequence number of a frame of `Frames`, None for any other frame."""
     try:
         found = json.loads(raw)
         return None if found.get("type") == "alive" else int(found["meta"]["seq"])
@@ -47,13 +72,17 @@ class Verdict(NamedTuple):
     disordered: list[int]
 
 
+#: Nothing doubled, missing or out of order.
+CLEAN: Final = Verdict([], [], [])
+
+
 def judge(messages: Iterable[Message], must: Iterable[int]) -> Verdict:
     """Hold committed records against the numbers that must be there; each topic's messages lie in partition order."""
     seen: Counter[int] = Counter()
     last: dict[tuple[str | None, bytes], int] = defaultdict(int)
     disordered = []
     for message in messages:
-        seq = int(_header(message, "seq"))
+        seq = int(header(message, "seq"))
         seen[seq] += 1
         key = message.key()
         place = (message.topic(), key if isinstance(key, bytes) else b"")
@@ -67,12 +96,13 @@ def judge(messages: Iterable[Message], must: Iterable[int]) -> Verdict:
     )
 
 
-def numbers(messages: Sequence[Message]) -> set[int]:
+def numbers(messages: Iterable[Message]) -> set[int]:
     """The sequence numbers of records."""
-    return {int(_header(message, "seq")) for message in messages}
+    return {int(header(message, "seq")) for message in messages}
 
 
-def _header(message: Message, name: str) -> bytes:
+def header(message: Message, name: str) -> bytes:
+    """A header that the record must have."""
     value = dict(message.headers() or {}).get(name)
     if isinstance(value, bytes):
         return value

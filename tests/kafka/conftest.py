@@ -56,7 +56,7 @@ def registry() -> Iterator[Registry]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[KafkaCluster]:
     """One running node of the test's own, to be stopped, killed and frozen."""
-    with KafkaCluster(tmp_path / "broker") as cluster:
+    with KafkaCluster(tmp_path / "broker", quick=True) as cluster:
         cluster.start()
         yield cluster
 
@@ -64,7 +64,7 @@ def broker(tmp_path: Path) -> Iterator[KafkaCluster]:
 @pytest.fixture
 def cluster3(tmp_path: Path) -> Iterator[KafkaCluster]:
     """Three running nodes of the test's own."""
-    with KafkaCluster(tmp_path / "cluster", nodes=3) as cluster:
+    with KafkaCluster(tmp_path / "cluster", nodes=3, quick=True) as cluster:
         cluster.start()
         yield cluster
 

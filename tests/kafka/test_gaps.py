@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from bridge.frame import STREAM, Frame
 from bridge.journal import Journal
 from bridge.sim import Scripted, TickTockKnobs
-from tests.chaos.stream import frames, judge, numbers
+from tests.chaos.stream import CLEAN, Frames, data_topics, judge, numbers
 from tests.gaps import gap_records
 from tests.kafka.conftest import Kafka
 from tests.running import BridgeHere, configuration, now
@@ -23,13 +23,7 @@ from tests.servers.reading import read_topics
 
 pytestmark = pytest.mark.timeout(300)
 
-TYPES = ("event.kill", "market.updated", "bet-settlement")
 COUNT = 4000
-
-
-def data_topics(prefix: str) -> list[str]:
-    """The topics of `frames`."""
-    return [f"{prefix}cs2.{name}" for name in TYPES]
 
 
 def published(status: dict[str, Any]) -> int:
@@ -42,7 +36,7 @@ async def test_a_journal_at_its_limit_is_a_gap(broker: KafkaCluster, topic_prefi
     connection held and, as it turns out, the server dropped nothing.
     """  # noqa: D205
     knobs = TickTockKnobs(alive_every=1.0)
-    async with Scripted("ticktock", frames(COUNT), rate=1000, knobs=knobs) as sim:
+    async with Scripted("ticktock", Frames(COUNT), rate=1000, knobs=knobs) as sim:
         gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key, "silence": "600s"}
         config = configuration(
             {"cs2": gateway}, kafka=broker.bootstrap, prefix=topic_prefix, journal={"max_bytes": 256 << 10}
@@ -56,7 +50,7 @@ async def test_a_journal_at_its_limit_is_a_gap(broker: KafkaCluster, topic_prefi
             resumed = now()
             broker.resume()
             await bridge.until(lambda status: published(status) >= COUNT, what="all published")
-    assert judge(read_topics(broker.bootstrap, *data_topics(topic_prefix)), range(1, COUNT + 1)) == ([], [], [])
+    assert judge(read_topics(broker.bootstrap, *data_topics(topic_prefix)), range(1, COUNT + 1)) == CLEAN
     told = [gap for gap in gap_records(broker.bootstrap, topic_prefix) if gap["cause"] == "journal_full"]
     ids = list(dict.fromkeys(gap["id"] for gap in told))
     assert [gap["state"] for gap in told] == ["open", "lost"] * len(ids)
@@ -70,7 +64,7 @@ async def test_what_can_not_be_proved_unpublished_is_set_aside(kafka: Kafka, top
     """The ledger's retention deleted what would tell whether a frame left in the journal is published: it is not
     published, but kept, and its time is a gap; frames that came since go on.
     """  # noqa: D205
-    raws = frames(60)
+    raws = Frames(60)
     async with Scripted("ticktock", raws[:40], rate=None) as sim:
         gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key}
         config = configuration({"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)

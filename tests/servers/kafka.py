@@ -9,9 +9,10 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
@@ -48,7 +49,8 @@ class KafkaCluster:
     directory: for data and logs; created, must be empty or new. nodes: 1 or 3; they are numbered from 1, each is broker
     and controller. properties: broker properties beside or over those of the tests. heap: of each JVM.
     Without a replication factor of its own a topic gets as many replicas as there are nodes, with three
-    ``min.insync.replicas`` is 2.
+    ``min.insync.replicas`` is 2. detour: each node has a second listener for clients, see `Detour`.
+    quick: start with half the CPU (5 s instead of 9), but never get as fast: for tests that start nodes again and again.
 
     Every method that takes `node` means that node, or all of them. Errors are `ServerError`, with the end of the log.
     """
@@ -60,13 +62,17 @@ class KafkaCluster:
         nodes: Literal[1, 3] = 1,
         properties: Mapping[str, str] | None = None,
         heap: str = "512m",
+        detour: bool = False,
+        quick: bool = False,
     ) -> None:
         self.directory = directory
         self.nodes: Final = tuple(range(1, nodes + 1))
         self._libraries = fetch("kafka")
         self._heap = heap
+        self._quick = quick
         self._brokers = {node: Port() for node in self.nodes}
         self._controllers = {node: Port() for node in self.nodes}
+        self._detours = {node: (Port(), Port()) for node in self.nodes if detour}
         self._processes = {node: self._process(node) for node in self.nodes}
         replicas = str(nodes)
         self._properties = (
@@ -96,6 +102,11 @@ class KafkaCluster:
     def address(self, node: int) -> str:
         """``host:port`` of one node."""
         return f"127.0.0.1:{self._brokers[node].number}"
+
+    def detour(self, node: int = 1) -> Detour:
+        """The second listener of a node; the cluster must have been made with `detour`."""
+        inner, outer = self._detours[node]
+        return Detour(inner.number, outer.number)
 
     def pid(self, node: int = 1) -> int:
         """Pid of a running node's JVM."""
@@ -152,7 +163,7 @@ class KafkaCluster:
     def close(self) -> None:
         """Kill what runs and give the ports back; the directory is left to its owner."""
         with ExitStack() as rest:
-            for port in (*self._brokers.values(), *self._controllers.values()):
+            for port in (*self._brokers.values(), *self._controllers.values(), *chain(*self._detours.values())):
                 rest.callback(port.close)
             self.kill()
 
@@ -194,6 +205,8 @@ class KafkaCluster:
 
     def _java(self, main: str, *arguments: str) -> list[str]:
         options = [f"-Xmx{self._heap}", "-Xms128m", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
+        if self._quick:
+            options.append("-XX:TieredStopAtLevel=1")
         options += [f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"]
         return [java(), *options, "-cp", f"{self._libraries}/*", main, *arguments]
 
@@ -215,9 +228,13 @@ class KafkaCluster:
                 "controller.listener.names": "CONTROLLER",
                 "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
                 "advertised.listeners": f"PLAINTEXT://{broker}",
-                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,DETOUR:PLAINTEXT",
                 "log.dirs": str(self.directory / f"node-{node}"),
             }
+            if self._detours:
+                detour = self.detour(node)
+                properties["listeners"] += f",DETOUR://127.0.0.1:{detour.inner}"
+                properties["advertised.listeners"] += f",DETOUR://{detour.bootstrap}"
             self._settings(node).write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
             arguments = ("format", "--cluster-id", cluster, "--config", str(self._settings(node)))
             done = subprocess.run(
@@ -228,6 +245,21 @@ class KafkaCluster:
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(prepare, self.nodes))
+
+
+class Detour(NamedTuple):
+    """A listener whose clients are told another port: whoever listens there is between them and the broker.
+
+    inner: the port that the broker listens on. outer: the one that it tells; nothing listens there by itself.
+    """
+
+    inner: int
+    outer: int
+
+    @property
+    def bootstrap(self) -> str:
+        """``bootstrap.servers`` of a client that is to take the detour."""
+        return f"127.0.0.1:{self.outer}"
 
 
 def cluster_id() -> str:

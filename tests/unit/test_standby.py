@@ -89,6 +89,35 @@ class TestPending:
         assert standby.pending.handover().superseded == {0}
         assert standby.pending.handover().until == 4
 
+    def test_a_state_that_came_back_supersedes_nothing_before_the_ledger_shows_it(self) -> None:
+        """Open, paused, open again, all but the first missed by the active: both are still to be published."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1)))
+        standby.pending.receive([state(0, 7, 1), state(1, 7, 2), state(2, 7, 1)], 3, 0.0)
+        assert (standby.pending.first, len(standby.pending)) == (1, 2)
+        assert standby.pending.handover().superseded == frozenset()
+        standby.show(entry(state(2, 7, 1)))
+        assert standby.pending.handover().superseded == {1}
+        standby.show(entry(state(1, 7, 2)))
+        assert (standby.pending.first, len(standby.pending)) == (3, 0)
+
+    def test_a_repetition_supersedes_nothing(self) -> None:
+        """A gateway that says an old state once more does not make it newer than what came in between."""
+        standby = Standby()
+        first = state(0, 7, 1)
+        again = Seen(2, first.identity, first.content, first.entity, first.traits)
+        standby.pending.receive([first, state(1, 7, 2)], 2, 0.0)
+        standby.show(entry(first))
+        standby.pending.receive([again], 3, 0.0)
+        assert standby.pending.handover().superseded == frozenset()
+
+    def test_a_state_that_the_ledger_showed_before_it_came_supersedes_what_came_before_it(self) -> None:
+        """The active is quicker than our own socket, and missed the older one."""
+        standby = Standby()
+        standby.show(entry(state(1, 7, 2)))
+        standby.pending.receive([state(0, 7, 1), state(1, 7, 2)], 2, 0.0)
+        assert standby.pending.handover().superseded == {0}
+
     def test_an_outage_that_the_active_lived_through_is_covered(self) -> None:
         """Its own connection had frames after ours was cut: nothing was missed."""
         standby = Standby()
