@@ -37,6 +37,7 @@ class Route:
 
     control: types that the gateway's connections consume and that are never published. topics: the topics of each type,
     with the framing (schema id or fingerprint) that goes before the Avro bytes. dead_letters: its dead-letter topic.
+    owner: whose frames come over a connection, see `bridge.gateways.gateway.Gateway.owner`.
     """
 
     gateway: str
@@ -44,6 +45,7 @@ class Route:
     control: frozenset[str]
     topics: Mapping[str, Sequence[tuple[str, bytes]]]
     dead_letters: str
+    owner: Callable[[str], str] = lambda _: ""
 
 
 class Counts(msgspec.Struct):
@@ -86,6 +88,7 @@ class Ways:
         limits = limits or {}
         self.max_dead_letter = limits.get(route.dead_letters, max_value)
         self._decode = MetaCodec(route.kind).decode
+        self._private = route.kind.unknown.private
 
         def most(frame_type: FrameType) -> int:
             topics = route.topics.get(frame_type.type, ())
@@ -142,11 +145,21 @@ class Ways:
         else:
             # The entity may stand in the envelope alone: equal data of two tokens are two frames.
             identity = content ^ entity
+            if self._private:
+                identity ^= self._owner(frame, meta)
             if traits & dedupe.STATE:
                 traits &= ~dedupe.IDENTIFIED
         if frame.source == REST:
             traits |= dedupe.FROM_REST
         return Sighting(way, meta, data, own, traits, identity, content, entity)
+
+    def _owner(self, frame: Frame, meta: Any) -> int:
+        """A hash for whom a private frame is meant that does not say enough of itself: the id it matched, else the wallet.
+
+        Without it equal frames of two wallets would be taken for one.
+        """
+        matched = getattr(meta, "id", None) or self._route.owner(frame.connection)
+        return xxhash.xxh3_64_intdigest(f"owner\0{matched}".encode(errors="replace"))
 
     def _way(self, name: str) -> Way | None:
         """The way of a type that no schema knows: the generic record, told apart by its name."""

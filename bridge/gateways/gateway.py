@@ -62,6 +62,14 @@ class Gateway(ABC):
     #: Types of frames that are part of the protocol and never published.
     control: ClassVar[frozenset[str]] = frozenset()
 
+    @staticmethod
+    def owner(connection: str) -> str:  # noqa: ARG004 - most have one owner
+        """Return whose frames come over a connection of that name, where several have each their own; else "".
+
+        It is part of what makes two private frames the same where the frames themselves do not tell.
+        """
+        return ""
+
     @abstractmethod
     def __init__(
         self,
@@ -129,12 +137,13 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RejectedSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription that the gateway did not accept; the others go on. code: the gateway's."""
+    """A subscription that the gateway did not accept; the others go on. code: the gateway's. connection: over which."""
 
     channel: str
     ids: list[str]
     code: str
     message: str
+    connection: str | None = None
 
 
 class Intake(Protocol):
