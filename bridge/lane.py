@@ -355,7 +355,7 @@ class Lane:
         """Write frames that no dead letter can hold to files of their own, before the dead letter is committed."""
         try:
             for digest, raw in oversize:
-                self._parts.oversize.mkdir(parents=True, exist_ok=True)
+                self._parts.oversize.mkdir(0o700, parents=True, exist_ok=True)
                 (self._parts.oversize / digest).write_bytes(raw)
         except OSError as error:
             raise ConfigError(
