@@ -22,6 +22,8 @@ from bridge.sim.stamps import iso_millis
 
 #: Channels whose pushes name no id: the wallet is the socket's (contract 2.2).
 WALLET_CHANNELS: Final = frozenset({"user_activity", "user_orders", "user_fills"})
+#: A type that no contract names.
+NOTICE: Final = "account_notice"
 #: A token on chain has six decimals, its price and quantity here two or three.
 _ON_CHAIN: Final = 10_000
 _KEPT: Final = 5000
@@ -374,7 +376,7 @@ class Portfolio:
         """The same words to every wallet, in a type that no contract names: only the socket tells whose they are."""
         self._notices += 1
         data = {"notice": self._notices, "text": "maintenance at midnight"}
-        return [Change("account_notice", address, data, self._orders) for address in self.wallets]
+        return [Change(NOTICE, address, data, self._orders) for address in self.wallets]
 
     def _vaulted(self, wallet: Wallet, kind: str, data: dict[str, Any]) -> list[Change]:
         """Generation 1 tells the wallet's channel and the vault's, both in the same words (3.1)."""

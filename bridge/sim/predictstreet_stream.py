@@ -15,7 +15,7 @@ import msgspec
 from bridge.sim.change import Change, Outgoing
 from bridge.sim.exchange import ExchangeWorld
 from bridge.sim.faults import Faults, Injector, with_data
-from bridge.sim.portfolio import WALLET_CHANNELS, Portfolio
+from bridge.sim.portfolio import NOTICE, WALLET_CHANNELS, Portfolio
 from bridge.sim.stamps import START_MS
 
 
@@ -210,7 +210,12 @@ class _Dialect:
         return change.seq is not None or "tradeId" in change.data or "orderId" in change.data
 
     def envelope(self, change: Change, at: int) -> bytes:
-        """Without seq: what is spoilt must not look like a step in the book."""
+        """Without seq: what is spoilt must not look like a step in the book.
+
+        And of a known type: one that no contract names may come without data.
+        """
+        if change.type == NOTICE:
+            change = msgspec.structs.replace(change, type="order_placed")
         return self._stream.render(Outgoing(_unnumbered(change), at), 1)
 
 
