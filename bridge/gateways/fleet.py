@@ -175,6 +175,8 @@ class Fleet:
         live = self._state(states) == LIVE
         self._was_live = self._was_live or LIVE in states
         self.metrics.gateway_connected.labels(self.name).set(int(live))
+        refused = sum(socket.state == REFUSED for socket in self._sockets.values())
+        self.metrics.connections_refused.labels(self.name).set(refused)
 
     def _context(self) -> ssl.SSLContext | None:
         """Return the one TLS context of the gateway: making one reads all certificates of the machine."""

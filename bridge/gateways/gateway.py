@@ -109,7 +109,8 @@ class Gateway(ABC):
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a gateway stands.
 
-    connected: all its connections are up, those apart whose stream does not exist. last_frame: ms since the epoch.
+    connected: all its connections are up, those apart whose stream does not exist, or whose wallet is refused while
+    others go on. last_frame: ms since the epoch.
     refused: its key is, and will not be tried again.
     """
 

@@ -53,7 +53,9 @@ _HEADER: Final = re.compile(
 _SCHEME: Final = re.compile(r"(?P<name>\b(?:bearer|basic))(?P<join>\s+)(?P<value>[a-z0-9._~+/=-]{16,})", re.IGNORECASE)
 
 #: An account on a chain: whoever reads it can look up all that it owns.
-_ADDRESS: Final = re.compile(r"(?<![0-9a-z])(0x[0-9a-f]{4})[0-9a-f]{32}([0-9a-f]{4})(?![0-9a-z])", re.IGNORECASE)
+_ADDRESS: Final = re.compile(
+    r"0[xX](?<![0-9A-Za-z]0[xX])(?P<head>[0-9a-fA-F]{4})[0-9a-fA-F]{32}(?P<tail>[0-9a-fA-F]{4})(?![0-9A-Za-z])"
+)
 
 #: Fields that hold a credential whatever they look like. `key` is not one: here it is the key of a record.
 _SECRET_FIELD: Final = re.compile(
@@ -83,7 +85,7 @@ class Redactor:
     def known(self, text: str) -> str:
         """Mask the values that were added, and shorten addresses of wallets and vaults; nothing else."""
         text = self._pattern.sub(MASK, text) if self._pattern else text
-        return _ADDRESS.sub(r"\1..\2", text)
+        return _ADDRESS.sub(r"0x\g<head>..\g<tail>", text)
 
     def text(self, text: str) -> str:
         """Mask the values that were added and whatever looks like a credential; cut what is longer than `LONGEST`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.catalog import Catalog
 from bridge.gateways import kinds
 from bridge.gateways.gateway import Gateway, GatewaySettings
 
@@ -13,4 +14,4 @@ def test_every_module_with_kinds_is_found() -> None:
         assert issubclass(gateway, Gateway)
         assert issubclass(gateway.Settings, GatewaySettings)
         assert gateway.kind == name
-        assert gateway.private == (name == "predictstreet-user")
+        assert gateway.private == Catalog.load().kind(name).unknown.private == (name == "predictstreet-user")

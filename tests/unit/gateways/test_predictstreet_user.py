@@ -124,6 +124,7 @@ async def test_a_refused_key_ends_all_sockets_without_another_try(reason: str) -
             assert gateway.status().state == "refused"
             assert reason in (gateway.status().detail or "")
             assert metrics.total("gateway_connected", gateway="wallet") == 0
+            assert metrics.total("connections_refused", gateway="wallet") == 2
             seen = sim.accepted, sim.refused
             await asyncio.sleep(0.2)
             assert (sim.accepted, sim.refused) == seen == (2, 0)
@@ -170,6 +171,7 @@ async def test_a_wallet_that_the_key_does_not_serve_leaves_the_others_alone() ->
                 f"wallet:{TWO.lower()}:1": "refused",
             }
             assert metrics.total("gateway_connected", gateway="wallet") == 1
+            assert metrics.total("connections_refused", gateway="wallet") == 1
             await sim.drop()
             await intake.until(lambda: intake.causes(f"wallet:{ONE.lower()}:1") == ["up", "down:disconnect", "up"])
             assert (gateway.status().state, sim.refused) == ("live", 1)
@@ -257,6 +259,30 @@ async def test_conditions_are_learned_from_the_markets() -> None:
         chosen = settings(sim, ONE, rest={"url": sim.rest_url})
         async with running(chosen) as (_, intake, _):
             await intake.until(lambda: set(intake.learned) == set(sim.tokens))
+
+
+def test_a_wallet_of_many_vaults_is_split_by_the_limits() -> None:
+    """100 vaults to a subscription, 256 subscriptions to a connection, a socket more where that does not do."""
+    vaults = [f"0x{number:040x}" for number in range(26_000)]
+    given = {
+        "kind": "predictstreet-user",
+        "url": "wss://host",
+        "api_key": KEY,
+        "protocol": 2,
+        "wallets": [ONE, TWO],
+        "subscribe": [
+            {"channel": "user_activity"},
+            {"channel": "vault_positions", "ids": vaults, "wallets": [ONE]},
+            {"channel": "vault_activity", "ids": vaults[:350], "wallets": [TWO]},
+        ],
+    }
+    chosen = PredictStreetUserSettings.model_validate(given)
+    gateway = PredictStreetUser("wallet", chosen, intake=MemoryIntake(), metrics=Metrics())
+    sizes = {name: [len(each.ids) for each in one._wanted] for name, one in gateway._subscribers.items()}
+    first, second, other = f"wallet:{ONE.lower()}:1", f"wallet:{ONE.lower()}:2", f"wallet:{TWO.lower()}:1"
+    assert sizes == {first: [0, 0, *[100] * 254], second: [100] * 6, other: [0, 0, 100, 100, 100, 50]}
+    headers = {name: one.headers().get("X-User-Wallet") for name, one in gateway._subscribers.items()}
+    assert headers == {first: ONE.lower(), second: ONE.lower(), other: TWO.lower()}
 
 
 def test_frames_that_do_not_say_belong_to_their_sockets_wallet() -> None:
