@@ -372,7 +372,7 @@ class Lane:
         """
         try:
             for digest, raw in batch.oversize:
-                self._parts.oversize.mkdir(parents=True, exist_ok=True)
+                self._parts.oversize.mkdir(0o700, parents=True, exist_ok=True)
                 (self._parts.oversize / digest).write_bytes(raw)
             if batch.expired:
                 name = aside.write(self._parts.oversize.parent / "expired", batch.expired)

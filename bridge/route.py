@@ -38,6 +38,7 @@ class Route:
 
     control: types that the gateway's connections consume and that are never published. topics: the topics of each type,
     with the framing (schema id or fingerprint) that goes before the Avro bytes. dead_letters: its dead-letter topic.
+    owner: whose frames come over a connection, see `bridge.gateways.gateway.Gateway.owner`.
     """
 
     gateway: str
@@ -45,6 +46,7 @@ class Route:
     control: frozenset[str]
     topics: Mapping[str, Sequence[tuple[str, bytes]]]
     dead_letters: str
+    owner: Callable[[str], str] = lambda _: ""
 
 
 class Counts(msgspec.Struct):
@@ -90,6 +92,7 @@ class Ways:
         self._decode = envelope.decode
         self._sent = envelope.attribute(route.kind.sent) if route.kind.sent is not None else None
         self._chained = any(each.continuity is not None for each in route.kind.types.values())
+        self._private = route.kind.unknown.private
 
         def most(frame_type: FrameType) -> int:
             topics = route.topics.get(frame_type.type, ())
@@ -146,6 +149,8 @@ class Ways:
         else:
             # The entity may stand in the envelope alone: equal data of two tokens are two frames.
             identity = content ^ entity
+            if self._private:
+                identity ^= self._owner(frame, meta)
             if traits & dedupe.STATE:
                 traits &= ~dedupe.IDENTIFIED
         if frame.source == REST:
@@ -156,6 +161,14 @@ class Ways:
         """(number, when sent in ms) by the envelope of a frame; numbers that count for one entity are left out."""
         sent = moment(getattr(meta, self._sent)) if self._sent is not None else None
         return None if self._chained else meta.seq, sent
+
+    def _owner(self, frame: Frame, meta: Any) -> int:
+        """A hash for whom a private frame is meant that does not say enough of itself: the id it matched, else the wallet.
+
+        Without it equal frames of two wallets would be taken for one.
+        """
+        matched = getattr(meta, "id", None) or self._route.owner(frame.connection)
+        return xxhash.xxh3_64_intdigest(f"owner\0{matched}".encode(errors="replace"))
 
     def _way(self, name: str) -> Way | None:
         """The way of a type that no schema knows: the generic record, told apart by its name."""

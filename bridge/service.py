@@ -359,6 +359,7 @@ class Service:
                 control=kinds()[settings.kind].control,
                 topics=_topics_of(name, self._plan, framing),
                 dead_letters=topics.dead_letters_name(self.config, name),
+                owner=kinds()[settings.kind].owner,
             )
             for name, settings in self.config.gateways.items()
         ]

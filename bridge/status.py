@@ -101,7 +101,7 @@ def render(status: Mapping[str, Any], *, now: int) -> RenderableType:
     parts: list[RenderableType] = [*_head(status, now), "", _lanes(status, now), "", _gateways(status, now)]
     rejected = [(gateway, each) for gateway in _rows(status.get("gateways")) for each in _rows(gateway.get("rejected"))]
     parts += [
-        Text(f"{plain(gateway.get('name'))}: {plain(each.get('channel'))} rejected: {plain(each.get('message'))}", _BAD)
+        Text(f"{_where(gateway, each)}: {plain(each.get('channel'))} rejected: {plain(each.get('message'))}", _BAD)
         for gateway, each in rejected
     ]
     facts = list(_facts({key: value for key, value in status.items() if key not in _SHOWN}))
@@ -235,6 +235,12 @@ def _gateways(status: Mapping[str, Any], now: int) -> RenderableType:
             Text(plain(detail) if detail else ""),
         )
     return table
+
+
+def _where(gateway: Mapping[str, Any], rejected: Mapping[str, Any]) -> str:
+    """Where a subscription was rejected: the gateway, and the connection where it is told."""
+    connection = rejected.get("connection")
+    return plain(gateway.get("name")) + (f" {plain(connection)}" if connection else "")
 
 
 def _table() -> Table:

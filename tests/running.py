@@ -85,6 +85,22 @@ def predictstreet(sim: PredictStreetSim, **more: Any) -> dict[str, Any]:
     return {**settings, **more}
 
 
+def private(sim: PredictStreetSim, *wallets: str, **more: Any) -> dict[str, Any]:
+    """The settings of a gateway that subscribes to all private channels of these wallets.
+
+    The wallets' subscriptions have different sids, so that equal frames to two of them can be told apart.
+    """
+    vaults = [{"channel": "vault_positions", "ids": [sim.vault(each)], "wallets": [each]} for each in wallets]
+    settings = {
+        "kind": "predictstreet-user",
+        "url": sim.url,
+        "api_key": sim.api_key,
+        "wallets": list(wallets),
+        "subscribe": [*vaults[1:], {"channel": "user_activity"}, *vaults[:1]],
+    }
+    return {**settings, **more}
+
+
 _TOKEN_CHANNELS: Final = {
     1: ("token_trades", "token_book"),
     2: ("token_trade_matches", "token_trade_settlements", "token_book", "token_ohlc"),

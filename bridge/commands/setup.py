@@ -195,12 +195,13 @@ def _show_topics(states: list[TopicState], *, as_json: bool) -> None:
         terminal.document([_facts(state) for state in states])
         return
     terminal.table(
-        ["topic", "partitions", "replicas", "state", ""],
+        ["topic", "partitions", "replicas", "private", "state", ""],
         [
             [
                 state.plan.name,
                 state.plan.partitions,
                 state.plan.replication or "broker's",
+                "yes" if state.plan.private else "",
                 state.state,
                 "; ".join([*([state.unusable] if state.unusable else []), *state.differences, *state.notes]),
             ]

@@ -38,7 +38,8 @@ class Fleet:
     """The sockets of the gateway `name`; what they share, and what they amount to.
 
     idle: it is all right to have no socket, nothing is on. note: what the operator should know beside what the sockets
-    say. rejected: subscriptions that were not accepted.
+    say. rejected: subscriptions that were not accepted. apart: each socket has a subject of its own, so one that is
+    refused leaves the gateway live with the others.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Fleet:
         log: FilteringBoundLogger | None = None,
         outside: Outside | None = None,
         tls: ssl.SSLContext | None = None,
+        apart: bool = False,
     ) -> None:
         """Hold no socket yet."""
         self.name = name
@@ -62,6 +64,7 @@ class Fleet:
         self.idle = False
         self.note: str | None = None
         self.rejected: list[RejectedSubscription] = []
+        self._apart = apart
         self._kind = kind
         self._settings = settings
         self._tls = tls
@@ -161,6 +164,8 @@ class Fleet:
             return STOPPED
         if (wanted and wanted == {REFUSED}) or (self._refused and not wanted - {REFUSED}):
             return REFUSED
+        if self._apart:
+            wanted = wanted - {REFUSED}
         if wanted == {LIVE} or (self.idle and not states):
             return LIVE
         return RECONNECTING if self._was_live else CONNECTING
@@ -170,6 +175,8 @@ class Fleet:
         live = self._state(states) == LIVE
         self._was_live = self._was_live or LIVE in states
         self.metrics.gateway_connected.labels(self.name).set(int(live))
+        refused = sum(socket.state == REFUSED for socket in self._sockets.values())
+        self.metrics.connections_refused.labels(self.name).set(refused)
 
     def _context(self) -> ssl.SSLContext | None:
         """Return the one TLS context of the gateway: making one reads all certificates of the machine."""

@@ -62,6 +62,14 @@ class Gateway(ABC):
     #: Types of frames that are part of the protocol and never published.
     control: ClassVar[frozenset[str]] = frozenset()
 
+    @staticmethod
+    def owner(connection: str) -> str:  # noqa: ARG004 - most have one owner
+        """Return whose frames come over a connection of that name, where several have each their own; else "".
+
+        It is part of what makes two private frames the same where the frames themselves do not tell.
+        """
+        return ""
+
     @abstractmethod
     def __init__(
         self,
@@ -101,7 +109,8 @@ class Gateway(ABC):
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a gateway stands.
 
-    connected: all its connections are up, those apart whose stream does not exist. last_frame: ms since the epoch.
+    connected: all its connections are up, those apart whose stream does not exist, or whose wallet is refused while
+    others go on. last_frame: ms since the epoch.
     refused: its key is, and will not be tried again.
     """
 
@@ -129,12 +138,13 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RejectedSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription that the gateway did not accept; the others go on. code: the gateway's."""
+    """A subscription that the gateway did not accept; the others go on. code: the gateway's. connection: over which."""
 
     channel: str
     ids: list[str]
     code: str
     message: str
+    connection: str | None = None
 
 
 class Intake(Protocol):

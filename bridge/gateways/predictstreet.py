@@ -1,4 +1,4 @@
-"""PredictStreet: the market gateway and, prepared, the user gateway (contract, sections 1 to 6).
+"""PredictStreet: the market gateway and the user gateway (contract, sections 1 to 6).
 
 Which subscriptions go where is computed in `bridge.gateways.subscriptions`, what is said on a connection in
 `bridge.gateways.subscriber`, what REST adds in `bridge.gateways.orderbook`. Here they become a gateway.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 import msgspec
@@ -19,6 +21,7 @@ from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import (
+    REFUSED,
     Gateway,
     GatewaySettings,
     GatewayStatus,
@@ -45,6 +48,7 @@ _CALLS_PER_MINUTE: Final = 240.0
 _RESOLVE: Final = 10.0
 #: Ids that a log line or a finding names.
 _NAMED: Final = 5
+_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
 
 
 class SubscribeSettings(Settings):
@@ -55,6 +59,17 @@ class SubscribeSettings(Settings):
     )
     ids: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         [], description="Token ids, condition ids, vaults, or platform_status; none for channels that take none."
+    )
+
+
+_Wallet = Annotated[str, Text("0x[0-9a-fA-F]{40}", "a wallet's address: 0x and 40 hex digits")]
+
+
+class PrivateSubscribeSettings(SubscribeSettings):
+    """One wish on behalf of all wallets, or of some."""
+
+    wallets: list[_Wallet] = Field(
+        [], description="Those of the gateway's `wallets` that it is for, since a vault belongs to one; none: all."
     )
 
 
@@ -92,9 +107,33 @@ class PredictStreetUserSettings(PredictStreetSettings):
     """`kind: predictstreet-user`."""
 
     kind: Literal["predictstreet-user"] = Field(description="The kind of gateway.")
-    wallets: list[Annotated[str, Text("0x[0-9a-fA-F]{40}", "a wallet's address: 0x and 40 hex digits")]] = Field(
+    wallets: list[_Wallet] = Field(
         [], description="One socket for each, where the key serves several wallets; none where it serves one."
     )
+    # Settings are frozen, so a list of more special wishes is a list of wishes.
+    subscribe: list[PrivateSubscribeSettings] = Field(  # type: ignore[assignment]
+        min_length=1, description="What to subscribe to, for each wallet."
+    )
+
+    @model_validator(mode="after")
+    def _known_wallets(self) -> PredictStreetUserSettings:
+        ours = {wallet.lower() for wallet in self.wallets}
+        named = {wallet.lower() for wish in self.subscribe for wallet in wish.wallets}
+        if named - ours:
+            raise PydanticCustomError(
+                "wallet", "a subscription names a wallet that is not among the gateway's `wallets`"
+            )
+        if self.wallets and not all(self.wishes(wallet) for wallet in ours):
+            raise PydanticCustomError("wallet", "one of the `wallets` has no subscription")
+        return self
+
+    def wishes(self, wallet: str) -> list[Subscription]:
+        """What one wallet subscribes to. wallet: in lower case."""
+        return [
+            Subscription(each.channel, tuple(each.ids))
+            for each in self.subscribe
+            if not each.wallets or wallet in {one.lower() for one in each.wallets}
+        ]
 
 
 class PredictStreet(Gateway):
@@ -102,6 +141,8 @@ class PredictStreet(Gateway):
 
     control: ClassVar[frozenset[str]] = CONTROL
     path: ClassVar[str]
+    #: Whether each connection has a subject of its own; see `Fleet`.
+    apart: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -118,14 +159,15 @@ class PredictStreet(Gateway):
         self._common = settings
         self._metrics = metrics
         self._fleet = Fleet(
-            name, self.kind, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls
-        )
+            name, self.kind, settings,
+            intake=intake, metrics=metrics, log=log, outside=outside, tls=tls, apart=self.apart,
+        )  # fmt: skip
         self._subscribers = self._connections()
         self._rest: Rest | None = None
         if settings.rest is not None:
             self._rest = Rest(
                 settings.rest.url,
-                self._credential(),
+                self._credential() | self._acting(),
                 per_minute=_CALLS_PER_MINUTE,
                 outside=self._fleet.outside,
                 tls=tls,
@@ -158,8 +200,9 @@ class PredictStreet(Gateway):
                     ids=list(refusal.subscription.ids),
                     code=refusal.code,
                     message=redactor.text(one_line(refusal.message)),
+                    connection=name,
                 )
-                for subscriber in self._subscribers.values()
+                for name, subscriber in self._subscribers.items()
                 for refusal in subscriber.refused
             ],
         )
@@ -170,8 +213,9 @@ class PredictStreet(Gateway):
         try:
             if self._rest is not None:
                 found.append(await self._check_rest(self._rest))
-            for name, subscriber in self._connections().items():
-                found += await self._probe(name, subscriber)
+            probes = (self._probe(name, subscriber) for name, subscriber in self._connections().items())
+            for findings in await asyncio.gather(*probes):
+                found += findings
         finally:
             if self._rest is not None:
                 await self._rest.close()
@@ -190,18 +234,20 @@ class PredictStreet(Gateway):
     def _connections(self) -> dict[str, Subscriber]:
         """Return the dialects of all connections by name."""
         return {
-            f"{self.path}:{number}": self._subscriber(wanted)
+            (name := f"{self.path}:{number}"): self._subscriber(name, wanted)
             for number, wanted in enumerate(plan(self._wanted(), generation=self._generation()), 1)
         }
 
-    def _subscriber(self, wanted: list[Subscription], **headers: str) -> Subscriber:
+    def _subscriber(self, name: str, wanted: list[Subscription], *, wallet: str | None = None) -> Subscriber:
         settings = self._common
+        headers = {"X-User-Wallet": wallet} if wallet else {}
         return Subscriber(
             f"{settings.url.origin}{settings.url.path.rstrip('/')}/ws/{self.path}",
             lambda: self._credential() | headers,
             wanted,
             protocol=settings.protocol,
-            told=self._refused,
+            told=partial(self._refused, name),
+            wallet=wallet,
         )
 
     def _wanted(self) -> list[Subscription]:
@@ -217,10 +263,15 @@ class PredictStreet(Gateway):
         assert self._common.bearer is not None  # noqa: S101 - the settings say so
         return {"Authorization": f"Bearer {self._common.bearer.reveal()}"}
 
-    def _refused(self, refusal: Refusal) -> None:
+    def _acting(self) -> dict[str, str]:
+        """Return what REST calls that are about no wallet in particular need beside the key."""
+        return {}
+
+    def _refused(self, connection: str, refusal: Refusal) -> None:
         self._metrics.subscriptions_rejected.labels(self.name).inc()
         self._fleet.log.warning(
             "subscription_rejected",
+            connection=connection,
             channel=refusal.subscription.channel,
             ids=_named(refusal.subscription.ids),
             code=refusal.code,
@@ -231,22 +282,25 @@ class PredictStreet(Gateway):
     async def _probe(self, name: str, subscriber: Subscriber) -> list[Finding]:
         ending = await self._fleet.socket(name, subscriber).probe(3 * ANSWER_TIMEOUT)
         if ending is not None:
-            return [Finding(self.name, ok=False, text=f"connection {name}: {redactor.text(ending.text)}")]
+            return [Finding(self.name, ok=False, text=redactor.text(f"connection {name}: {ending.text}"))]
         found = [
             Finding(
                 self.name,
                 ok=False,
                 text=redactor.text(
-                    f"not accepted: {refusal.subscription.channel} {_named(refusal.subscription.ids)}: "
+                    f"connection {name}: not accepted: {refusal.subscription.channel} {_named(refusal.subscription.ids)}: "
                     f"{refusal.code} ({one_line(refusal.message)})"
                 ),
             )
             for refusal in subscriber.refused
         ]
+        return [self._found_open(name, subscriber), *found]
+
+    def _found_open(self, name: str, subscriber: Subscriber) -> Finding:
         text = (
             f"connection {name} is open, generation {subscriber.generation}, the rest of the subscriptions is accepted"
         )
-        return [Finding(self.name, ok=True, text=text if found else text.replace("the rest of the", "all")), *found]
+        return Finding(self.name, ok=True, text=text if subscriber.refused else text.replace("the rest of the", "all"))
 
 
 class PredictStreetMarket(PredictStreet):
@@ -353,26 +407,72 @@ class PredictStreetUser(PredictStreet):
     Settings: ClassVar[type[GatewaySettings]] = PredictStreetUserSettings
     private: ClassVar[bool] = True
     path: ClassVar[str] = "user"
+    apart: ClassVar[bool] = True
+
+    @staticmethod
+    def owner(connection: str) -> str:
+        """Return the wallet that a connection is for; "" where the key serves only one."""
+        found = _ADDRESS.search(connection)
+        return found[0] if found else ""
+
+    def status(self) -> GatewayStatus:
+        """As `PredictStreet.status`; says how many wallets are refused while others go on."""
+        status = super().status()
+        refused = [each for each in status.connections if each.state == REFUSED]
+        if not refused or status.refused:
+            return status
+        detail = f"{len(refused)} of {len(status.connections)} connections refused, among them {refused[0].name}"
+        return msgspec.structs.replace(status, detail=f"{detail}: {refused[0].detail}")
+
+    async def _prepare(self, group: asyncio.TaskGroup) -> None:
+        if self._rest is not None:
+            group.create_task(self._learn(Markets(self._rest)), name=f"{self.name} markets")
+
+    async def _learn(self, markets: Markets) -> None:
+        """Learn the condition of every token, again and again: wallets trade in markets that are made later."""
+        while True:
+            try:
+                self._fleet.intake.learn(self.name, await markets.read())
+            except (Refused, Unreachable, BadData) as error:
+                self._fleet.log.warning("gateway_markets_unknown", reason=str(error))
+            await self._fleet.outside.sleep(SLOW)
 
     def _connections(self) -> dict[str, Subscriber]:
-        assert isinstance(self._common, PredictStreetUserSettings)  # noqa: S101 - what `Settings` makes
-        wallets = list(dict.fromkeys(wallet.lower() for wallet in self._common.wallets))
-        if not wallets:
+        settings = self._user
+        if not self._wallets:
             return super()._connections()
-        parts = list(enumerate(plan(self._wanted(), generation=self._generation()), 1))
         return {
-            f"wallet:{wallet}:{number}": self._subscriber(wanted, **{"X-User-Wallet": wallet})
-            for wallet in wallets
-            for number, wanted in parts
+            (name := f"wallet:{wallet}:{number}"): self._subscriber(name, wanted, wallet=wallet)
+            for wallet in self._wallets
+            for number, wanted in enumerate(plan(settings.wishes(wallet), generation=self._generation()), 1)
         }
+
+    def _acting(self) -> dict[str, str]:
+        """A key of several wallets needs one with every authenticated call (contract 1.3)."""
+        return {"X-User-Wallet": self._wallets[0]} if self._wallets else {}
+
+    def _found_open(self, name: str, subscriber: Subscriber) -> Finding:
+        accepted = ", ".join(
+            each.channel + (f" ({len(each.ids)} ids)" if each.ids else "") for each in subscriber.accepted
+        )
+        text = redactor.text(f"connection {name} is open, generation {subscriber.generation}, accepted: {accepted}")
+        return Finding(self.name, ok=bool(accepted), text=text if accepted else f"{text}nothing")
+
+    @property
+    def _user(self) -> PredictStreetUserSettings:
+        assert isinstance(self._common, PredictStreetUserSettings)  # noqa: S101 - what `Settings` makes
+        return self._common
+
+    @property
+    def _wallets(self) -> list[str]:
+        return list(dict.fromkeys(wallet.lower() for wallet in self._user.wallets))
 
 
 def _named(ids: tuple[str, ...] | list[str]) -> list[str]:
     return [*ids[:_NAMED], *([f"and {len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])]
 
 
-#: The user gateway joins when its schemas do: a kind without a folder in schemas/ can't be configured.
-KINDS: Final[tuple[type[Gateway], ...]] = (PredictStreetMarket,)
+KINDS: Final[tuple[type[Gateway], ...]] = (PredictStreetMarket, PredictStreetUser)
 
 __all__ = [
     "KINDS",

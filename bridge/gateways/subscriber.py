@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from bridge.gateways.dialect import NEVER, Dialect, Reaction
-from bridge.gateways.retry import DISCONNECT, SILENCE, SLOW, Ending, Verdict, one_line
+from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, SLOW, Ending, Verdict, one_line
 from bridge.gateways.subscriptions import (
     BOOK,
     Accepted,
@@ -49,7 +49,8 @@ class Subscriber(Dialect):
     """One connection with its share of the subscriptions.
 
     url: without a key in it. headers: returns the handshake's, with the key. wanted: in the user's channel names, as much
-    as fits one connection. protocol: see the configuration. told: called with each refusal when it comes.
+    as fits one connection. protocol: see the configuration. told: called with each refusal when it comes. wallet: whom
+    the greeting must name, where it names one: frames of another wallet would be taken for this one's.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Subscriber(Dialect):
         *,
         protocol: Literal["auto", 1, 2] = "auto",
         told: Callable[[Refusal], None] = lambda _: None,
+        wallet: str | None = None,
     ) -> None:
         """See the class."""
         self._url = url
@@ -67,6 +69,7 @@ class Subscriber(Dialect):
         self._wanted = list(wanted)
         self._protocol = protocol
         self._told = told
+        self._wallet = wallet
         #: Generation of the present or last connection.
         self.generation: Generation | None = None
         #: What is refused and will not be asked again with this key, and what is asked again some time.
@@ -157,6 +160,13 @@ class Subscriber(Dialect):
         """All refusals that stand."""
         return [*self.lasting, *self.passing]
 
+    @property
+    def accepted(self) -> list[Subscription]:
+        """What is subscribed to, in the channel names of the connection's generation; nothing before it is up."""
+        if self.generation is None or not self.up:
+            return []
+        return _without(translate(self._wanted, self.generation), self.refused)
+
     # What is part of the protocol
 
     def _control(self, raw: bytes, now: float, reaction: Reaction) -> None:
@@ -182,6 +192,11 @@ class Subscriber(Dialect):
             return
         self._greeted = True
         self._answer_due = NEVER
+        bound = message.data.walletAddress if message.data else None
+        if self._wallet is not None and isinstance(bound, str) and bound.lower() != self._wallet:
+            what = "the gateway bound the connection to another wallet than the one asked for"
+            reaction.drop = Ending(Verdict.FINAL, REFUSED, what)
+            return
         version = message.data.protocolVersion if message.data else None
         told: Generation = _LATEST if version is not None and version >= _LATEST else 1
         self.generation = told if self._protocol == "auto" else self._protocol
@@ -231,6 +246,7 @@ class Subscriber(Dialect):
 
 class _Greeting(msgspec.Struct):
     protocolVersion: int | float | None = None  # noqa: N815 - the gateway's name
+    walletAddress: Any = None  # noqa: N815 - the gateway's name
 
 
 class _Error(msgspec.Struct):

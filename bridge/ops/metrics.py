@@ -79,7 +79,12 @@ class Metrics:
             "subscriptions_rejected", "Subscriptions that a gateway did not accept.", ["gateway"]
         )
         self.gateway_connected: Final = self._gauge(
-            "gateway_connected", "1 while all connections of the gateway are up, else 0.", ["gateway"]
+            "gateway_connected",
+            "1 while all connections of the gateway that are not refused are up, else 0.",
+            ["gateway"],
+        )
+        self.connections_refused: Final = self._gauge(
+            "connections_refused", "Connections that are refused, a wallet's for one, and not tried again.", ["gateway"]
         )
         self.lane_active: Final = self._gauge(
             "lane_active", "1 while this process publishes the lane, else 0.", ["lane"]

@@ -52,6 +52,11 @@ _HEADER: Final = re.compile(
 #: A bare `Bearer …` or `Basic …`; long, since "basic authentication" is a phrase.
 _SCHEME: Final = re.compile(r"(?P<name>\b(?:bearer|basic))(?P<join>\s+)(?P<value>[a-z0-9._~+/=-]{16,})", re.IGNORECASE)
 
+#: An account on a chain: whoever reads it can look up all that it owns.
+_ADDRESS: Final = re.compile(
+    r"0[xX](?<![0-9A-Za-z]0[xX])(?P<head>[0-9a-fA-F]{4})[0-9a-fA-F]{32}(?P<tail>[0-9a-fA-F]{4})(?![0-9A-Za-z])"
+)
+
 #: Fields that hold a credential whatever they look like. `key` is not one: here it is the key of a record.
 _SECRET_FIELD: Final = re.compile(
     r"(?:^|[._-])(?:api[-_]?key|authorization|bearer|cookie|passw(?:or)?d|passphrase|secret|(?:access|refresh)[-_]token)$",
@@ -78,8 +83,9 @@ class Redactor:
         self._pattern = re.compile("|".join(self._known[part] for part in parts)) if parts else None
 
     def known(self, text: str) -> str:
-        """Mask the values that were added, nothing else."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        """Mask the values that were added, and shorten addresses of wallets and vaults; nothing else."""
+        text = self._pattern.sub(MASK, text) if self._pattern else text
+        return _ADDRESS.sub(r"0x\g<head>..\g<tail>", text)
 
     def text(self, text: str) -> str:
         """Mask the values that were added and whatever looks like a credential; cut what is longer than `LONGEST`."""

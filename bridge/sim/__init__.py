@@ -18,7 +18,7 @@ from bridge.sim.faults import Faults
 from bridge.sim.keys import PREDICTSTREET_SCOPES, TICKTOCK_SCOPES, Key
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
-from bridge.sim.replay import frames, play
+from bridge.sim.replay import frames, play, play_private
 from bridge.sim.run import run_simulator
 from bridge.sim.script import Script
 from bridge.sim.scripted import Scripted, simulator
@@ -47,6 +47,7 @@ __all__ = [
     "frames",
     "from_line",
     "play",
+    "play_private",
     "run_simulator",
     "simulator",
 ]

@@ -8,8 +8,9 @@ candles, pauses and resolutions, the platform's state. `step(now)` lets one thin
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 import msgspec
@@ -70,6 +71,16 @@ class Market:
         self.candles: tuple[deque[dict[str, Any]], ...] = (deque(maxlen=_KEPT_CANDLES), deque(maxlen=_KEPT_CANDLES))
 
 
+class Witness(Protocol):
+    """Who has more to say of public trades, to those who made them."""
+
+    def matched(self, market: Market, trade: Trade, now: int) -> list[Change]:
+        """A trade was made."""
+
+    def settled(self, trade: Trade, block: int, now: int) -> list[Change]:
+        """It is on chain."""
+
+
 class ExchangeWorld:
     """Markets and what happens in them.
 
@@ -100,7 +111,9 @@ class ExchangeWorld:
         self._serial = markets
         self._pending: deque[tuple[Market, Trade, tuple[int, ...]]] = deque()
         self._block = rng.randrange(1_000_000, 2_000_000)
-        self._wallets = [f"0x{rng.getrandbits(160):040x}" for _ in range(24)]
+        #: Addresses of those who trade.
+        self.traders = [f"0x{rng.getrandbits(160):040x}" for _ in range(24)]
+        self.witness: Witness | None = None
 
     def step(self, now: int) -> list[Change]:
         """One thing happens at `now` (ms); what the gateway says of it, in order. Empty where it says nothing."""
@@ -119,6 +132,13 @@ class ExchangeWorld:
         if draw < self.restless + 0.16:
             return self._trade(market, outcome, now)
         return self._booked(market, outcome, market.books[outcome].edit(now), now)
+
+    def seat(self, wallets: Sequence[str], rng: Random) -> None:
+        """Have these wallets make most trades. rng: for the addresses of more strangers, where there are too few."""
+        while len(self.traders) < 2 * len(wallets):
+            self.traders.append(f"0x{rng.getrandbits(160):040x}")
+        for place in range(0, len(self.traders), 2):
+            self.traders[place] = wallets[place // 2 % len(wallets)]
 
     def find(self, name: str) -> Market | None:
         """A market by symbol, slug or condition id, open or ended."""
@@ -170,7 +190,7 @@ class ExchangeWorld:
             return self._booked(market, outcome, market.books[outcome].edit(now), now)
         price, quantity, side, edit = done
         rng = self.rng
-        maker, taker = rng.sample(self._wallets, 2)
+        maker, taker = rng.sample(self.traders, 2)
         trade = Trade(_uuid(rng), price, quantity, side, maker, taker, outcome, now)
         market.trades.append(trade)
         # A mint or merge touches both tokens: one trade id under two of them.
@@ -188,6 +208,8 @@ class ExchangeWorld:
         if self.second:
             candle = self._common(market, outcome, now) | {"interval": "s5"} | market.candles[outcome][-1]
             changes.append(Change("ohlc_update", market.tokens[outcome], candle, "token_ohlc"))
+        if self.witness is not None:
+            changes += self.witness.matched(market, trade, now)
         return changes
 
     def _settle(self, now: int) -> list[Change]:
@@ -204,6 +226,8 @@ class ExchangeWorld:
                     data = self._traded(market, trade, each, now)
                     data |= {"txHash": tx, "blockNumber": self._block, "orderHash": f"0x{rng.getrandbits(256):064x}"}
                     changes.append(Change("trade_settled", market.tokens[each], data, "token_trade_settlements"))
+            if self.witness is not None:
+                changes += self.witness.settled(trade, self._block, now)
         return changes
 
     def _traded(self, market: Market, trade: Trade, outcome: int, now: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -13,7 +14,7 @@ TICKTOCK_SCOPES: Final = frozenset({
     "cs2:markets:read", "cs2:markets:settlements", "cs2:recovery:initiate",
     "cs2:tournaments:list", "cs2:teams:list", "cs2:players:list",
 })  # fmt: skip
-PREDICTSTREET_SCOPES: Final = frozenset({"markets:read", "events:read", "portfolio:read"})
+PREDICTSTREET_SCOPES: Final = frozenset({"markets:read", "events:read", "portfolio:read", "partner:trades:read"})
 
 ACTIVE: Final = "active"
 
@@ -23,13 +24,40 @@ class Key(msgspec.Struct, kw_only=True, gc=False):
 
     state: ``active``, or why it is refused. TickTock: ``deactivated``, ``ip_denied``, ``sport_denied``;
     PredictStreet: the reason of the 4401 close (``api_key_revoked``, ``api_key_suspended``, …, contract 1.5).
-    bearer: the token is a bearer token, not an API key.
+    bearer: the token is a bearer token, not an API key. multi_wallet: it must name the wallet it acts for (1.2); else it
+    need not, and acts for the first. wallets: which it may act for; none: any.
     """
 
     token: str
     scopes: frozenset[str]
     state: str = ACTIVE
     bearer: bool = False
+    multi_wallet: bool = False
+    wallets: tuple[str, ...] = ()
+
+
+class NoWallet(Exception):
+    """The key can't act for that wallet; the text is the reason of the close or the code of the answer."""
+
+
+def acting_wallet(key: Key, asked: str | None, *, first: str, rest: bool = False) -> str:
+    """The wallet (lower case) that a request with that key is for. asked: header or query; first: for keys of any wallet.
+
+    rest: over HTTP a missing wallet has another name (2.5). Raises NoWallet.
+    """
+    if asked is None:
+        if key.multi_wallet:
+            raise NoWallet("api_key_user_wallet_required" if rest else "api_key_no_associated_wallet")
+        return key.wallets[0].lower() if key.wallets else first
+    if not _WALLET.fullmatch(asked):
+        raise NoWallet("api_key_user_wallet_invalid")
+    wallet = asked.lower()
+    if key.wallets and wallet not in {one.lower() for one in key.wallets}:
+        raise NoWallet("api_key_no_associated_wallet")
+    return wallet
+
+
+_WALLET: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
 
 
 class Keyring:

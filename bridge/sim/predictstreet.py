@@ -1,22 +1,24 @@
-"""A simulated PredictStreet: the market gateway ``/ws/market`` with its commands, and the public REST surface beside it.
+"""A simulated PredictStreet: the gateways ``/ws/market`` and ``/ws/user`` with their commands, and REST beside them.
 
-Written from the contract alone. ``/ws/user`` is to be one more route here: the same `Session` with ``gateway="user"``.
+Written from the contract alone. A wallet comes to life with the first socket or request for it, and goes on living.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import ClassVar, Final, Unpack
 
 from aiohttp import hdrs, web
 
 from bridge.sim.change import Outgoing
 from bridge.sim.connection import Connection
-from bridge.sim.keys import ACTIVE, PREDICTSTREET_SCOPES, Key
+from bridge.sim.keys import ACTIVE, PREDICTSTREET_SCOPES, Key, NoWallet, acting_wallet
+from bridge.sim.portfolio_rest import PortfolioRest
 from bridge.sim.predictstreet_rest import PredictStreetRest
 from bridge.sim.predictstreet_stream import PredictStreetKnobs, PredictStreetStream
 from bridge.sim.server import Options, Simulator, wall_clock
-from bridge.sim.session import Session
+from bridge.sim.session import Gateway, Session
 
 #: ``ps_live_<16 hex>_<43 base64url>`` (1.2).
 _KEY_FORM: Final = re.compile(r"(ps_(?:live|test)_[0-9a-f]{16})_[A-Za-z0-9_-]{43}")
@@ -38,11 +40,19 @@ class PredictStreetSim(Simulator):
         )  # fmt: skip
         super().__init__(self.stream, all_scopes=PREDICTSTREET_SCOPES, **options)
         self.rest = PredictStreetRest(self.stream, self.keys, clock=self.clock)
+        self.private_rest = PortfolioRest(
+            self.stream.portfolio, self.keys, per_address=self.knobs.rate_limit, clock=self.clock
+        )
         self._sessions: dict[int, Session] = {}
 
     def routes(self) -> list[web.RouteDef]:
-        """The market gateway and REST."""
-        return [web.get("/ws/market", self._market, allow_head=False), *self.rest.routes()]
+        """Both gateways and REST."""
+        return [
+            web.get("/ws/market", partial(self._socket, gateway="market"), allow_head=False),
+            web.get("/ws/user", partial(self._socket, gateway="user"), allow_head=False),
+            *self.private_rest.routes(),
+            *self.rest.routes(),
+        ]
 
     @property
     def tokens(self) -> list[str]:
@@ -53,6 +63,10 @@ class PredictStreetSim(Simulator):
     def conditions(self) -> list[str]:
         """The condition ids of all open markets."""
         return [market.condition for market in self.stream.world.markets]
+
+    def vault(self, wallet: str) -> str:
+        """The vault of a wallet: what to subscribe to."""
+        return self.stream.portfolio.adopt(wallet.lower()).vault
 
     def listening(self, connection: Connection) -> bool:
         """Whether it has subscribed to anything."""
@@ -90,17 +104,28 @@ class PredictStreetSim(Simulator):
     async def keep_alive(self) -> None:
         """Nothing: here the client pings (1.6)."""
 
-    async def _market(self, request: web.Request) -> web.StreamResponse:
+    async def _socket(self, request: web.Request, gateway: Gateway) -> web.StreamResponse:
         refused = await self.turned_away(request)
         if refused is not None:
             return refused
         code, reason, key = self._judged(request)
+        channel, wallet, vaults = "market", None, None
+        if key is not None and gateway == "user":
+            asked = request.headers.get("X-User-Wallet") or request.query.get("user_wallet")
+            try:
+                wallet = acting_wallet(key, asked, first=self.stream.portfolio.first)
+            except NoWallet as error:
+                code, reason, key = _REFUSED, str(error), None
+            else:
+                channel, vaults = f"user:{wallet}", (self.vault(wallet),)
         if key is None:
             self.refused += 1
             self._told()
             return await self.close_at_once(request, code, reason)
-        connection, ws = await self.open(request, "market", key)
-        session = self._sessions[connection.number] = Session("market", self.knobs, key, clock=self.clock)
+        connection, ws = await self.open(request, channel, key)
+        session = self._sessions[connection.number] = Session(
+            gateway, self.knobs, key, clock=self.clock, wallet=wallet, vaults=vaults
+        )
         connection.control(session.greeting())
         try:
             await self.listen(connection, ws, lambda text: self._command(connection, session, text))

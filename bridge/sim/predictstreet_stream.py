@@ -1,5 +1,6 @@
-"""PredictStreet's public pushes: an exchange world in the envelope of either protocol generation. Pure.
+"""PredictStreet's pushes: an exchange world, public and private, in the envelope of either protocol generation. Pure.
 
+Private pushes come as soon as a wallet is adopted (`Portfolio.adopt`), between the public ones, which stay what they are.
 Envelope (contract 2.2): ``{"type", "sid", "channel", "id", "serverTs", "seq", "prevSeq", "hash", "data"}``; seq, prevSeq and hash
 on book events only, serverTs in generation 2. Only `sid` differs between connections.
 """
@@ -14,6 +15,7 @@ import msgspec
 from bridge.sim.change import Change, Outgoing
 from bridge.sim.exchange import ExchangeWorld
 from bridge.sim.faults import Faults, Injector, with_data
+from bridge.sim.portfolio import NOTICE, WALLET_CHANNELS, Portfolio
 from bridge.sim.stamps import START_MS
 
 
@@ -73,6 +75,7 @@ class PredictStreetStream:
             Random(f"{seed}:exchange"), now=now, generation=self.knobs.generation, markets=self.knobs.markets,
             silent_book=self.knobs.book_is_silent,
         )  # fmt: skip
+        self.portfolio = Portfolio(Random(f"{seed}:portfolio"), self.world)
         self._injector = Injector(Faults(), Random(f"{seed}:faults"), _Dialect(self))
         self._failures = Random(f"{seed}:failures")
         self._ready: list[Outgoing] = []
@@ -81,9 +84,11 @@ class PredictStreetStream:
 
     def take(self, count: int, now: int) -> list[Outgoing]:
         """The next `count` frames, leaving at `now` (ms)."""
-        ready, step, injector = self._ready, self.world.step, self._injector
+        ready, step, injector, portfolio = self._ready, self.world.step, self._injector, self.portfolio
         while len(ready) < count:
             changes = step(now)
+            if portfolio.wallets:
+                changes += portfolio.step(now)
             if injector.idle:
                 ready.extend([Outgoing(change, now) for change in changes])
             else:
@@ -136,7 +141,9 @@ class PredictStreetStream:
         return b'{"type":"%b","sid":%d%b' % (frame.change.type.encode(), sid, tail)
 
     def _tail(self, change: Change, at: int) -> bytes:
-        envelope = b',"channel":"%b","id":"%b"' % (change.channel.encode(), change.entity.encode())
+        envelope = b',"channel":"%b"' % change.channel.encode()
+        if change.channel not in WALLET_CHANNELS:
+            envelope += b',"id":"%b"' % change.entity.encode()
         if self.knobs.stamps:
             envelope += b',"serverTs":%d' % at
         if change.seq is not None:
@@ -178,14 +185,16 @@ class _Dialect:
     def strange(self, change: Change, rng: Random) -> Change | None:
         name = rng.choice(("liquidity_hint", "token_heartbeat", "market_rumour", "fee_schedule"))
         data = {
-            "tokenId": change.data.get("tokenId"),
+            # A private frame may well name nothing at all.
+            **({} if change.channel in WALLET_CHANNELS else {"tokenId": change.data.get("tokenId")}),
             "level": rng.randrange(1_000_000),
             "nested": {"a": [1, "2", None]},
         }
         return Change(name, change.entity, data, change.channel)
 
     def thin(self, change: Change, rng: Random) -> Change | None:
-        fields = [name for name in _OPTIONAL if name in change.data]
+        private = change.channel.startswith(("user_", "vault_"))
+        fields = [name for name in (_PRIVATE_OPTIONAL if private else _OPTIONAL) if name in change.data]
         if not fields:
             return None
         gone = rng.choice(fields)
@@ -198,10 +207,15 @@ class _Dialect:
 
     def may_lag(self, change: Change) -> bool:
         """A late repetition is known by its seq or trade id; without either only content tells, and that may come back."""
-        return change.seq is not None or "tradeId" in change.data
+        return change.seq is not None or "tradeId" in change.data or "orderId" in change.data
 
     def envelope(self, change: Change, at: int) -> bytes:
-        """Without seq: what is spoilt must not look like a step in the book."""
+        """Without seq: what is spoilt must not look like a step in the book.
+
+        And of a known type: one that no contract names may come without data.
+        """
+        if change.type == NOTICE:
+            change = msgspec.structs.replace(change, type="order_placed")
         return self._stream.render(Outgoing(_unnumbered(change), at), 1)
 
 
@@ -210,5 +224,12 @@ def _unnumbered(change: Change) -> Change:
 
 
 #: Fields whose JSON type the contract gives, and it is neither an array nor an object (2.2, 4.7).
-_SCALARS: Final = ("tokenId", "conditionId", "outcomeIndex", "tsMs", "price", "quantity", "interval")
-_OPTIONAL: Final = ("maker", "taker", "side", "reason", "volume", "trades", "orderHash", "symbol", "trading")
+_SCALARS: Final = (
+    "tokenId", "conditionId", "outcomeIndex", "tsMs", "price", "quantity", "interval", "orderId", "vaultAddress", "user",
+)  # fmt: skip
+_OPTIONAL: Final = (
+    "maker", "taker", "side", "reason", "volume", "trades", "orderHash", "symbol", "trading",
+)  # fmt: skip
+_PRIVATE_OPTIONAL: Final = (
+    *_OPTIONAL, "clientOrderId", "source", "status", "expiry", "amount", "reasonText", "blockNumber", "outcome",
+)  # fmt: skip

@@ -6,6 +6,7 @@ scopes, or every PredictStreet channel, each subscribed to once for all ids (`si
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, Literal, NamedTuple
@@ -53,6 +54,41 @@ def play(
         for frame in source.take(_CHUNK, at):
             yield Sent(1, kind, index, at, render(frame), frame.fault)
             index += 1
+        made += _CHUNK
+
+
+def play_private(
+    *,
+    seed: int = 0,
+    faults: Faults | Mapping[str, float] | None = None,
+    knobs: PredictStreetKnobs | None = None,
+    start: int = START_MS,
+    rate: float = 1000.0,
+    wallets: int = 2,
+) -> Iterator[Sent]:
+    """Endless frames of PredictStreet's user gateway: what the sockets of some wallets receive, all of it.
+
+    Each wallet's connection (from 1) has subscribed to every private channel; see `play` for the rest.
+    """
+    stream = PredictStreetStream(seed, knobs=knobs, now=start)
+    stream.set_faults(Faults.of(faults))
+    private = [name for name, channel in CHANNELS[stream.knobs.generation].items() if channel.gateway == "user"]
+    sids = {name: sid for sid, name in enumerate(private, stream.knobs.first_sid)}
+    places: dict[str, tuple[int, str]] = {}
+    for number, address in enumerate(stream.world.traders[:wallets], 1):
+        wallet = stream.portfolio.adopt(address)
+        places |= dict.fromkeys((wallet.address, wallet.vault), (number, f"user:{address}"))
+    indices = Counter[int]()
+    made = 0
+    while True:
+        at = start + int(made * 1000 / rate)
+        for frame in stream.take(_CHUNK, at):
+            place = places.get(frame.change.entity)
+            if place is not None:
+                number, channel = place
+                raw = stream.render(frame, sids[frame.change.channel])
+                yield Sent(number, channel, indices[number], at, raw, frame.fault)
+                indices[number] += 1
         made += _CHUNK
 
 

@@ -1,13 +1,13 @@
 """PredictStreet's client protocol (contract 2, 3): commands in, acknowledgements out, which subscription gets what. Sans I/O.
 
 Both gateways speak it; what differs is the set of channels that each serves (`CHANNELS`). The private gateway, ``/ws/user``, is
-a session with ``gateway="user"`` over a world of wallets.
+a session with ``gateway="user"`` and the wallet that it is bound to.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -89,20 +89,33 @@ class _Refused(Exception):
 class Session:
     """The state of one socket. `routes` says which sids a push on (channel, id) goes to."""
 
-    def __init__(self, gateway: Gateway, knobs: PredictStreetKnobs, key: Key, *, clock: Callable[[], int]) -> None:
-        """A session without subscriptions; `clock` is ms since the epoch."""
+    def __init__(
+        self,
+        gateway: Gateway,
+        knobs: PredictStreetKnobs,
+        key: Key,
+        *,
+        clock: Callable[[], int],
+        wallet: str | None = None,
+        vaults: Collection[str] | None = None,
+    ) -> None:
+        """A session without subscriptions; `clock` is ms since the epoch. vaults: which it may subscribe to; None: any."""
         self.gateway = gateway
         self.subscriptions: dict[int, Subscription] = {}
         self.routes: dict[tuple[str, str], list[int]] = {}
         self._knobs = knobs
         self._key = key
         self._clock = clock
+        self._wallet = wallet
+        self._vaults = vaults
         self._next_sid = knobs.first_sid
         self._channels = CHANNELS[knobs.generation]
 
     def greeting(self) -> bytes:
         """The first frame (1.4)."""
         data: dict[str, Any] = {"gateway": self.gateway, "authMethod": "bearer" if self._key.bearer else "api_key"}
+        if self._wallet is not None:
+            data["walletAddress"] = self._wallet
         if self._knobs.second:
             data["protocolVersion"] = 2
             if not self._key.bearer:
@@ -168,6 +181,8 @@ class Session:
         if spec.ids == "none":
             raise _Refused("invalid_params", f"channel {subscription.channel} takes no ids")
         added = self._ids(spec, params.get("add_ids", []))
+        if spec.ids == "vault":
+            self._cover(added)
         gone = set(self._ids(spec, params.get("remove_ids", [])))
         kept = [ident for ident in subscription.ids if ident not in gone]
         new = [ident for ident in added if ident not in kept]
@@ -228,7 +243,13 @@ class Session:
             raise _Refused("invalid_params", f"channel {channel} takes no ids")
         if spec.ids != "none" and not ids:
             raise _Refused(self._malformed(), f"channel {channel} needs ids")
+        if spec.ids == "vault":
+            self._cover(ids)
         return channel, ids
+
+    def _cover(self, vaults: list[str]) -> None:
+        if self._vaults is not None and not set(vaults) <= set(self._vaults):
+            raise _Refused("forbidden", "vault is not the key's associated_vault")
 
     def _ids(self, spec: Channel, given: Any) -> list[str]:
         """Canonical ids without repetitions (2.3): lower case, no leading zeroes."""
@@ -267,7 +288,8 @@ class Session:
     def _rewire(self) -> None:
         self.routes = {}
         for subscription in self.subscriptions.values():
-            for ident in subscription.ids:
+            # What names no id goes to the socket's wallet.
+            for ident in subscription.ids or [self._wallet or ""]:
                 sids = self.routes.setdefault((subscription.channel, ident), [])
                 if not sids or self._knobs.copies == "each":
                     sids.append(subscription.sid)

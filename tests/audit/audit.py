@@ -64,7 +64,8 @@ class Audit:
 
     gateway: the user's name for it. kind: the simulators' name for its kind. prefix, layouts: of the topics. sent: all
     frames written to the one connection that fed the bridge, in order. schemas: by layout. partitions: key → partition,
-    as Kafka's Java client has it, for all keys at once. began, ended: ms since the epoch, around the run.
+    as Kafka's Java client has it, for all keys at once. began, ended: ms since the epoch, around the run. parallel: `sent`
+    is of several connections at once (no frame of one is equal to another's), and only those of each are in order.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Audit:
         partitions: Callable[[Sequence[bytes]], Sequence[int]],
         began: int,
         ended: int,
+        parallel: bool = False,
     ) -> None:
         """Ask the oracle what must have become of the frames."""
         self.gateway = gateway
@@ -87,6 +89,7 @@ class Audit:
         self._contract = CONTRACTS[kind]
         self._types = {self._contract.record_name(name): name for name in (*self._contract.rules, "unknown")}
         self._began, self._ended = began, ended
+        self._parallel = parallel
         self._texts: dict[tuple[int, int], str] = {}
         keys = sorted({each.key for each in self.wanted})
         self._partitions = dict(zip(keys, partitions(keys), strict=True))
@@ -278,21 +281,27 @@ class Audit:
 
     def _order_faults(self, paired: Sequence[tuple[Wanted, Published]]) -> Iterator[Fault]:
         """Per topic and key as sent, so offsets rise; and no frame was received before one that was sent earlier."""
-        last: dict[tuple[str, bytes], Published] = {}
+        last: dict[tuple[int, str, bytes], Published] = {}
         for each, one in paired:
             if one.key != each.key or one.partition != self._partitions[each.key]:
                 continue
-            before = last.get((one.topic, each.key))
+            place = (self._line(each), one.topic, each.key)
+            before = last.get(place)
             if before is not None and before.offset > one.offset:
                 yield Fault("order", _place(one), f"its frame was sent after that of {_place(before)}")
-            last[one.topic, each.key] = one
-        latest = 0
-        for _, one in paired:
-            received = _received(one)
-            if received is not None and self._began <= received <= self._ended:
-                if received < latest:
-                    yield Fault("order", _place(one), f"received {received}, an earlier frame {latest}")
-                latest = max(latest, received)
+            last[place] = one
+        latest: dict[int, int] = defaultdict(int)
+        for each, one in paired:
+            line, received = self._line(each), _received(one)
+            if received is None or not self._began <= received <= self._ended:
+                continue
+            if received < latest[line]:
+                yield Fault("order", _place(one), f"received {received}, an earlier frame {latest[line]}")
+            latest[line] = max(latest[line], received)
+
+    def _line(self, each: Wanted) -> int:
+        """What a frame is in order with: all, or those of its connection."""
+        return each.record.sent.connection if self._parallel else 0
 
 
 def stray_faults(audits: Sequence[Audit], own: Iterable[str], published: Iterable[Published]) -> list[Fault]:

@@ -173,7 +173,7 @@ def _is_wrong(name: str, value: Any) -> bool:
 _SCALARS: Final = frozenset({
     "id", "match_id", "team_a", "team_b", "bo_type", "score_a", "score_b", "round_number", "winner_side", "suspended",
     "market_offer_id", "is_resettlement", "created_at", "tokenId", "conditionId", "outcomeIndex", "tsMs", "price",
-    "quantity", "interval", "bids", "asks",
+    "quantity", "interval", "bids", "asks", "orderId", "vaultAddress", "user",
 })  # fmt: skip
 _MALFORMED: Final[Mapping[str, tuple[str, str | None]]] = {
     "truncated": ("not_json", None),
@@ -229,5 +229,36 @@ _PREDICTSTREET: Final = Contract(
         (r"trade.*|book_.*|ohlc_update", "^id", "conditionId"),
     ),
 )
+_VAULT: Final = Rule((), ("vaultAddress", "^id"), ())
+_PAUSE: Final = Rule((), ("user", "^id"), ())
+_ORDER: Final = Rule(("conditionId",), ("tokenId", "orderId", "id", "userWallet", "^id"), ("tsMs", "createdAt"))
+_PRIVATE: Final = Contract(
+    kind="predictstreet-user",
+    namespace="feedbridge.predictstreet_user",
+    nested=False,
+    rules={
+        "order_placed": _ORDER,
+        "order_cancelled": _ORDER._replace(times=("tsMs", "updatedAt")),
+        "user_fill": Rule(("conditionId",), ("tokenId", "walletAddress", "^id"), ("tsMs",)),
+        "trade_matched": Rule(
+            ("conditionId",), ("tokenId", "orderId", "vaultAddress", "userWallet", "^id"), ("tsMs", "createdAt")
+        ),
+        "trade_fill": Rule((), ("orderHash", "txHash", "^id"), ()),
+        "trade_failed": Rule((), ("orderId", "txHash", "^id"), ()),
+        "vault.deploy_confirmed": _VAULT,
+        "vault.deposit_confirmed": _VAULT,
+        "user_paused": _PAUSE,
+        "user_unpaused": _PAUSE,
+        "vault_position_balance_changed": Rule(("conditionId",), ("tokenId", "vaultAddress", "^id"), ("tsMs",)),
+    },
+    unknown=Rule(
+        ("conditionId",), ("tokenId", "orderId", "vaultAddress", "^id", "walletAddress", "conditionId"), ("tsMs",)
+    ),
+    learns=((r"order_.*|user_fill|trade_matched|vault_position.*", "tokenId", "conditionId"),),
+)
 #: By the name that the simulators have for the gateway.
-CONTRACTS: Final[Mapping[str, Contract]] = {"ticktock": _TICKTOCK, "predictstreet": _PREDICTSTREET}
+CONTRACTS: Final[Mapping[str, Contract]] = {
+    "ticktock": _TICKTOCK,
+    "predictstreet": _PREDICTSTREET,
+    "predictstreet-user": _PRIVATE,
+}

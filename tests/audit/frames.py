@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.sim import Scripted, Sent, TickTockKnobs, play
+from bridge.sim import PredictStreetKnobs, Scripted, Sent, TickTockKnobs, play, play_private
 from bridge.sim.replay import Kind, Knobs
 
 FAULTS: Final = {
@@ -26,6 +26,12 @@ FAULTS: Final = {
 #: How many ms the event times of some frames lie off: too far back, and too far ahead.
 _BACK: Final = 8 * 24 * 3600 * 1000
 _AHEAD: Final = 3600 * 1000
+
+
+def private_frames(count: int, *, seed: int, now: int, knobs: PredictStreetKnobs | None = None) -> list[Sent]:
+    """`frames` of the user gateway, as the sockets of two wallets receive them."""
+    played = islice(play_private(seed=seed, faults=FAULTS, knobs=knobs, start=now - 60_000), count)
+    return [_varied("predictstreet", sent) for sent in played]
 
 
 def frames(kind: Kind, count: int, *, seed: int, now: int, knobs: Knobs | None = None) -> list[Sent]:

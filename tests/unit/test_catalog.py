@@ -59,6 +59,18 @@ _MARKET = Row(
     "data.tsMs data.at",
 )
 
+_ORDER = Row(
+    "data.conditionId",
+    "data.tokenId data.orderId data.id data.userWallet meta.id",
+    "data.orderId | data.id",
+    "identity",
+    "event",
+    "",
+    "data.tsMs data.createdAt",
+    "data.tokenId data.conditionId",
+)
+_PAUSE = Row("", "data.user meta.id", "data.txHash data.user", "identity", "event", "", "")
+
 TABLE: dict[str, dict[str, Row]] = {
     "ticktock": {
         "match.created": _MATCH,
@@ -131,6 +143,92 @@ TABLE: dict[str, dict[str, Row]] = {
             "data.conditionId", f"{_TOKEN} data.conditionId", _BOOK_ID, "content", "event", "unknown", "data.tsMs"
         ),
     },
+    "predictstreet-user": {
+        "order_placed": _ORDER._replace(family="order_placed"),
+        "order_cancelled": _ORDER._replace(family="order_cancelled", event_time="data.tsMs data.updatedAt"),
+        "user_fill": Row(
+            "data.conditionId",
+            "data.tokenId data.walletAddress meta.id",
+            "data.walletAddress data.tradeId data.orderId data.side | data.tradeId data.orderId data.side"
+            " | data.tradeId data.orderId",
+            "identity",
+            "event",
+            "user_fill",
+            "data.tsMs",
+            "data.tokenId data.conditionId",
+        ),
+        "trade_matched": Row(
+            "data.conditionId",
+            "data.tokenId data.orderId data.vaultAddress data.userWallet meta.id",
+            "data.tradeId data.orderId data.side | data.id data.orderId data.side"
+            " | data.tradeId data.userWallet data.side | data.id data.userWallet data.side",
+            "identity",
+            "event",
+            "trade_matched",
+            _TRADE_TIME,
+            "data.tokenId data.conditionId",
+        ),
+        "trade_fill": Row(
+            "",
+            "data.orderHash data.txHash meta.id",
+            "data.txHash data.orderHash data.side data.makerAmount data.takerAmount"
+            " | data.txHash data.orderHash data.side",
+            "content",
+            "event",
+            "trade_fill",
+            "",
+        ),
+        "trade_failed": Row(
+            "",
+            "data.orderId data.txHash meta.id",
+            "data.orderId data.txHash data.reason | data.orderId data.txHash",
+            "content",
+            "event",
+            "trade_failed",
+            "",
+        ),
+        "user_paused": _PAUSE._replace(family="user_paused"),
+        "user_unpaused": _PAUSE._replace(family="user_unpaused"),
+        "vault.deploy_confirmed": Row(
+            "",
+            "data.vaultAddress meta.id",
+            "data.vaultAddress data.txHash | data.vaultAddress",
+            "identity",
+            "event",
+            "vault",
+            "",
+        ),
+        "vault.deposit_confirmed": Row(
+            "",
+            "data.vaultAddress meta.id",
+            "data.txHash data.vaultAddress data.token data.ledgerAfter | data.txHash data.vaultAddress data.token",
+            "content",
+            "event",
+            "vault",
+            "",
+        ),
+        "vault_position_balance_changed": Row(
+            "data.conditionId",
+            "data.tokenId data.vaultAddress meta.id",
+            "data.txHash data.vaultAddress data.tokenId data.balanceAfter"
+            " | data.vaultAddress data.tokenId data.blockNumber data.balanceAfter"
+            " | data.vaultAddress data.tokenId data.tsMs data.balanceAfter",
+            "content",
+            "event",
+            "vault_position_balance_changed",
+            "data.tsMs",
+            "data.tokenId data.conditionId",
+        ),
+        "unknown": Row(
+            "data.conditionId",
+            "data.tokenId data.orderId data.vaultAddress meta.id data.walletAddress data.conditionId",
+            "",
+            "content",
+            "event",
+            "unknown",
+            "data.tsMs",
+        ),
+    },
 }
 EVERY_TYPE = [
     pytest.param(each, id=f"{kind.name}/{each.type}")
@@ -153,18 +251,20 @@ def test_what_a_type_says_is_pinned(name: str, kind: str) -> None:
 
     assert _row(found) == TABLE[kind][name]
     assert found.publish is (name != "alive")
-    assert found.private is False
+    assert found.private is (kind == "predictstreet-user")
 
 
 def test_envelopes_are_pinned() -> None:
     """TickTock keeps the envelope's facts in ``meta``, PredictStreet beside ``data``; both have the fields we rely on."""
     ticktock, market = CATALOG.kind("ticktock"), CATALOG.kind("predictstreet-market")
+    user = CATALOG.kind("predictstreet-user")
 
-    assert (ticktock.nested, market.nested) == (True, False)
+    assert (ticktock.nested, market.nested, user.nested) == (True, False, False)
     assert [each["name"] for each in ticktock.meta["fields"]] == ["ts", "seq", "extensions"]
     assert [each["name"] for each in market.meta["fields"]] == [
         *("sid", "channel", "id", "serverTs", "seq", "prevSeq", "hash", "extensions")
     ]
+    assert [each["name"] for each in user.meta["fields"]] == ["sid", "channel", "id", "serverTs", "seq", "extensions"]
 
 
 @pytest.mark.parametrize("frame_type", EVERY_TYPE)

@@ -321,6 +321,25 @@ def test_topics_plan_offline(run: Run, config: str) -> None:
     assert topics["cs2.match.updated"]["subjects"] == ["cs2.match.updated-value"]
     _, out, _ = run("topics", "plan", "-c", config, "--offline")
     assert len(out.splitlines()) == len(topics) + 1
+    assert not any(topic["private"] for topic in topics.values())
+
+
+def test_topics_plan_says_what_is_private(run: Run, tmp_path: Path) -> None:
+    """For a person and for the program that sets the rights."""
+    gateway = "{kind: predictstreet-user, url: 'wss://host', api_key: k, subscribe: [{channel: user_activity}]}"
+    config = tmp_path / "user.yaml"
+    config.write_text(
+        f"name: main\ngateways:\n  wallet: {gateway}\nkafka: {{bootstrap.servers: h}}\n", encoding="utf-8"
+    )
+    _, out, _ = run("topics", "plan", "-c", str(config), "--offline", "--json")
+    assert {topic["topic"] for topic in json.loads(out) if topic["private"]} >= {
+        "wallet.user-fill",
+        "wallet.dead-letters",
+    }
+    _, out, _ = run("topics", "plan", "-c", str(config), "--offline")
+    head, *rows = out.splitlines()
+    assert "private" in head
+    assert all(row.split()[3] == "yes" for row in rows if row.startswith("wallet."))
 
 
 @pytest.mark.parametrize("unusable", [None, "has no partitions"])

@@ -7,6 +7,7 @@ import io
 import json
 import traceback
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -159,6 +160,13 @@ def written(schema: Any, value: Any) -> bytes:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, schema, value, strict=True)
     return out.getvalue()
+
+
+def test_every_schema_that_ships_is_among_those_tried() -> None:
+    """A folder of schemas joins these tests by itself."""
+    folders = {path.parent.name for path in (Path(__file__).parents[2] / "schemas").glob("*/unknown.avsc")}
+    assert folders == {name.split()[0] for name in types() if name != "everything"}
+    assert "predictstreet-user vault.deposit_confirmed" in types()
 
 
 #: Which of `types` an example is of: half of them are of the one that has everything.

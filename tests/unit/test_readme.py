@@ -20,7 +20,7 @@ def test_configuration_in_the_readme_is_valid(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
     environ = {"TICKTOCK_API_KEY": "a", "PREDICTSTREET_API_KEY": "b"}
     config = parse(text, where="README.md", environ=environ, folder=tmp_path, kinds=known_kinds())
-    assert list(config.gateways) == ["cs2", "markets"]
+    assert list(config.gateways) == ["cs2", "markets", "wallet"]
 
 
 def test_commands_in_the_readme_exist() -> None:

@@ -201,6 +201,16 @@ def test_private_frames_lie_in_private_topics() -> None:
     assert not any(topic.private for topic in planned().values())
 
 
+def test_a_wallets_topics_are_private_and_no_others() -> None:
+    """Data, unknown frames and dead letters of the user gateway; the bridge's own, which tell of its connections and ids."""
+    topics = planned(gateways={"markets": "predictstreet-market", "wallet": "predictstreet-user"})
+    private = {name for name, topic in topics.items() if topic.private}
+    assert {"wallet.user-fill", "wallet.vault.deposit-confirmed", "wallet.unknown", "wallet.dead-letters"} <= private
+    assert private == {name for name in topics if not name.startswith("markets.")}
+    whole = planned(gateways={"wallet": "predictstreet-user"}, layout=["gateway"])
+    assert whole["wallet"].private
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

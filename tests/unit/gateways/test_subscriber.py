@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from bridge.gateways.dialect import NEVER, Reaction
-from bridge.gateways.retry import DISCONNECT, SILENCE
+from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, Verdict
 from bridge.gateways.subscriber import (
     ANSWER_TIMEOUT,
     PING_INTERVAL,
@@ -31,9 +31,13 @@ def raw(message: object) -> bytes:
 class Talk:
     """A subscriber, and the other side of the talk."""
 
-    def __init__(self, *wanted: Subscription, protocol: Literal["auto", 1, 2] = "auto") -> None:
+    def __init__(
+        self, *wanted: Subscription, protocol: Literal["auto", 1, 2] = "auto", wallet: str | None = None
+    ) -> None:
         self.told: list[Refusal] = []
-        self.subscriber = Subscriber("ws://h/ws/market", dict, wanted, protocol=protocol, told=self.told.append)
+        self.subscriber = Subscriber(
+            "ws://h/ws/market", dict, wanted, protocol=protocol, told=self.told.append, wallet=wallet
+        )
         self.now = 100.0
         self.asked: list[dict[str, Any]] = []
         self.frames: list[bytes] = []
@@ -277,3 +281,39 @@ def test_nothing_left_to_ask_is_up() -> None:
     assert talk.asked == []
     assert talk.subscriber.up
     assert talk.subscriber.due < NEVER
+
+
+WALLET = "0x" + "a1" * 20
+
+
+@pytest.mark.parametrize("bound", [None, WALLET, WALLET.upper().replace("0X", "0x"), 7, {"a": 1}])
+def test_a_greeting_that_names_our_wallet_or_none_is_good(bound: Any) -> None:
+    """Spelling is no matter; a form that nobody has documented is no reason to stay away."""
+    talk = Talk(Subscription("user_fills"), wallet=WALLET)
+    reaction = talk.hear({"type": "connected", "data": {"gateway": "user", "walletAddress": bound}})
+    assert reaction.drop is None
+    assert len(talk.asked) == 1
+
+
+def test_another_wallets_socket_is_left() -> None:
+    """For good, and nothing is subscribed to: its frames would be taken for ours. Without a wallet any will do."""
+    greeting = {"type": "connected", "data": {"gateway": "user", "walletAddress": "0x" + "b2" * 20}}
+    talk = Talk(Subscription("user_fills"), wallet=WALLET)
+    drop = talk.hear(greeting).drop
+    assert drop is not None
+    assert (drop.verdict, drop.cause) == (Verdict.FINAL, REFUSED)
+    assert "another wallet" in drop.text
+    assert talk.asked == []
+    assert Talk(Subscription("user_fills")).hear(greeting).drop is None
+
+
+def test_what_is_accepted_is_told_in_the_generations_names() -> None:
+    """Nothing before the answer; then all but what was refused."""
+    talk = Talk(Subscription("user_activity"), Subscription("vault_activity", ("v",)))
+    assert talk.subscriber.accepted == []
+    talk.hear(GREETING_2)
+    assert talk.subscriber.accepted == []
+    talk.accept(
+        rejected=({"code": "forbidden", "message": "no", "channel": "vault_positions"},), without="vault_positions"
+    )
+    assert talk.subscriber.accepted == [Subscription("user_orders"), Subscription("user_fills")]

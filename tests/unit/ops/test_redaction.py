@@ -51,6 +51,16 @@ def test_no_known_secret_survives(secret: str, before: str, after: str) -> None:
         assert MASK in rest
 
 
+@pytest.mark.parametrize("before", ["", "wallet:", "['", "at "])
+def test_addresses_are_shortened(redactor: Redactor, before: str) -> None:
+    """Who reads a log or a page need not learn whose account it is; hashes, ids of markets and other words stay."""
+    address = "0x12aB" + "c" * 32 + "34eF"
+    for shown in (redactor.known, redactor.text):
+        assert shown(f"{before}{address}:1") == f"{before}0x12aB..34eF:1"
+        for other in (f"0x{'ab' * 32}", f"0x{'ab' * 19}", "1" * 77, f"x{address}", f"{address}a"):
+            assert shown(other) == other
+
+
 def test_longer_secret_wins_over_its_beginning() -> None:
     """Where one secret begins another, nothing of the longer one stays."""
     made = Redactor()

@@ -107,6 +107,30 @@ def test_predictstreet_rules() -> None:
     assert published("predictstreet", paused, still, opened) == [0, 2]
 
 
+def test_private_rules() -> None:
+    """What identifies an event tells alone, on whatever channel or socket; without it the id or the wallet must be the same."""
+
+    def push(kind: str, wallet: str, /, vault: str | None = None, **data: Any) -> Sent:
+        frame = {"type": kind, "sid": 1, "data": data} | ({"id": vault} if vault else {})
+        return Sent(1, f"user:{wallet}", 0, 0, msgspec.json.encode(frame))
+
+    placed = push("order_placed", "a", id="o", price="1")
+    assert published("predictstreet", placed, push("order_placed", "b", "v", orderId="o")) == [0]
+    fill = {"txHash": "t", "orderHash": "o", "side": "maker"}
+    assert published(
+        "predictstreet", push("trade_fill", "a", **fill), push("trade_fill", "a", "v", **fill),
+        push("trade_fill", "a", "v", **fill, fee="1"),
+    ) == [0, 2]  # fmt: skip
+    words = {"text": "maintenance"}
+    assert published(
+        "predictstreet", push("notice", "a", **words), push("notice", "b", **words), push("notice", "a", **words),
+        push("notice", "a", "v", **words), push("notice", "b", "v", **words), push("notice", "b", "w", **words),
+    ) == [0, 1, 3, 5]  # fmt: skip
+    public = ps("trade_matched", data={"tradeId": "t", "side": "buy", "orderId": "o"}, id="1")
+    private = push("trade_matched", "a", tradeId="t", side="buy", orderId="o")
+    assert published("predictstreet", public, private) == [0, 1]
+
+
 @pytest.mark.parametrize("kind", ["ticktock", "predictstreet"])
 def test_a_long_run_adds_up(kind: Kind) -> None:
     """All but the duplicates come out: a record for each healthy or changed frame, unknowns, collisions, dead letters as injected."""
