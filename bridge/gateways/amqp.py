@@ -24,6 +24,7 @@ from aio_pika.exceptions import (
     AuthenticationError,
     ChannelClosed,
     ChannelNotFoundEntity,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 from aiormq.exceptions import ChannelAccessRefused, ConnectionNotAllowed
@@ -275,12 +276,15 @@ class AmqpReplay:
         host = self._settings.url.host
         if isinstance(error, AuthenticationError | ProbableAuthenticationError | ConnectionNotAllowed):
             return Refused("user, password or virtual host refused", where=host, mend="see recovery.amqp.url")
+        if isinstance(error, InvalidFrameError) and "OpenOk" in str(error):
+            # The broker closes the connection where it is to open the virtual host; aiormq expects no such thing.
+            return Refused("virtual host refused", where=host, mend="see recovery.amqp.url")
         if isinstance(error, ChannelClosed):
             said = one_line(str(error.args[-1])) if error.args else type(error).__name__
             return ConfigError(f"the broker says {said}", where=host, mend="see recovery.amqp")
         cause = error.__cause__ if isinstance(error, AMQPError) and error.__cause__ is not None else error
         ending = of_error(cause, host=host) if isinstance(cause, Exception) else None
-        return Unreachable(ending.text if ending else type(error).__name__, where="AMQP")
+        return Unreachable(ending.text if ending else f"{host}: {type(error).__name__}")
 
     def _context(self) -> ssl.SSLContext | None:
         if self._tls is None and self._settings.url.scheme == "amqps":

@@ -40,6 +40,11 @@ class FeedPublisher:
         self._clock = clock
         self._turn = asyncio.Lock()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no replay is being published."""
+        return not self._turn.locked()
+
     async def declare(self) -> None:
         """Make the exchange."""
         connection = await aio_pika.connect(self._url)

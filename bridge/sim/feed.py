@@ -125,7 +125,7 @@ def _faulty(
         body = f'<odds_change product="2" event_id="{match.data()["oddin_match_id"]}" number="{number}"><odds>'
         yield Message(key, body.encode(), "malformed")
     for number in range(knobs.bombs):
-        yield Message(key, _bomb(number), "bomb")
+        yield Message(key, bomb(number), "bomb")
     for number in range(knobs.strange):
         content = f'<odds margin="0.05"><market id="7" status="1" new="{number}"/></odds><streams><stream id="1">ä</stream></streams>'
         more = {"request_id": request_id, "node": "n1", "number": str(number)}
@@ -136,7 +136,7 @@ def _faulty(
         yield healthy[number % len(healthy)]._replace(fault="duplicate")
 
 
-def _bomb(number: int) -> bytes:
+def bomb(number: int) -> bytes:
     """A billion laughs."""
     entities = "".join(f'<!ENTITY l{level} "{f"&l{level - 1};" * 10}">' for level in range(1, 10))
     head = f'<?xml version="1.0"?><!DOCTYPE odds_change [<!ENTITY l0 "lol">{entities}]>'

@@ -108,7 +108,9 @@ TABLE: dict[str, dict[str, Row]] = {
         "feed.bet_settlement": _FEED,
         "feed.bet_cancel": _FEED,
         "feed.fixture_change": _FEED,
-        "feed.snapshot_complete": Row("", "data.request_id data.product", "", "content", "event", "feed", "data.timestamp"),
+        "feed.snapshot_complete": Row(
+            "", "data.request_id data.product", "", "content", "event", "feed", "data.timestamp"
+        ),
         "unknown": Row(
             "data.match_id data.tt_match_id",
             "data.id data.match_id data.event_id data.tt_match_id",
