@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import aio_pika
@@ -36,7 +37,7 @@ from tests.kafka.conftest import Kafka
 from tests.replaying import replay
 from tests.running import BridgeHere, BridgeProcess, configuration, now, ticktock, until
 from tests.servers.kafka import KafkaCluster
-from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.rabbitmq import PASSWORD, RabbitMQ
 from tests.unit.gateways.doubles import MemoryIntake
 
 pytestmark = pytest.mark.timeout(300)
@@ -298,6 +299,8 @@ async def test_a_bridge_that_is_killed_gets_again_what_it_had_not_committed(
             await bridge.start()
         outcome = await ended(bridge, seconds=600 if soak else 120)
         assert outcome.complete
+        assert "replay_requested" in bridge.output()
+        assert not any(spelling in bridge.output() for spelling in (PASSWORD, quote(PASSWORD)))
         await fed.expect_all()
 
 
@@ -355,7 +358,7 @@ async def test_check_says_what_it_found(
         assert over_tls[0]
         assert "connected to localhost over TLS" in over_tls[1]
         assert await found(rest=False) == (False, "AMQP: a replay is asked for over REST; set `rest`")
-        wrong = rabbit.url.replace("guest@", f"{marker}@")
+        wrong = rabbit.url.replace(quote(PASSWORD), marker)
         ok, text = await found(url=wrong)
         assert not ok
         assert "user, password or virtual host refused" in text
@@ -389,7 +392,9 @@ async def process(fed: Feed, folder: Path) -> AsyncIterator[BridgeProcess]:
     """A bridge in a process of its own that replays the last hour when it starts, and again whenever it is started."""
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     program = ("tests.replaying", str(now() - HOUR))
-    async with BridgeProcess(fed.config, folder / "bridge", environ={"PYTHONPATH": paths}, program=program) as bridge:
+    async with BridgeProcess(
+        fed.config, folder / "bridge", environ={"PYTHONPATH": paths}, program=program, level="debug"
+    ) as bridge:
         yield bridge
 
 

@@ -8,10 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 
 from tests.servers.fetch import fetch_rabbitmq
 from tests.servers.process import Port, Process
 
+#: Of the user ``guest``. Looks like one, to prove that it never shows up.
+PASSWORD: Final = "hunter2@s3cr3t"
 _START_TIMEOUT: Final = 120.0
 #: Answered by any broker: the protocol's own header.
 _GREETING: Final = b"AMQP\x00\x00\x09\x01"
@@ -68,7 +71,8 @@ class RabbitMQ:
         command += ["-kernel", "prevent_overlapping_partitions", "false"]
         command += ["-syslog", "logger", "[]", "-syslog", "syslog_error_logger", "false", "-s", "rabbit", "boot"]
         self._process = Process("RabbitMQ", command, log=directory / "rabbitmq.log", environ=environ)
-        settings = [f"listeners.tcp.1 = 127.0.0.1:{self._port.number}", "log.console.level = warning"]
+        settings = [f"default_pass = {PASSWORD}"]
+        settings += [f"listeners.tcp.1 = 127.0.0.1:{self._port.number}", "log.console.level = warning"]
         if certificate is not None:
             chain, key = certificate
             settings += [f"listeners.ssl.1 = 127.0.0.1:{self._tls_port.number}", "ssl_options.verify = verify_none"]
@@ -79,12 +83,12 @@ class RabbitMQ:
     @property
     def url(self) -> str:
         """``amqp://user:password@host:port/%2F``: the one user, who may do everything in the one virtual host."""
-        return f"amqp://guest:guest@127.0.0.1:{self._port.number}/%2F"
+        return f"amqp://guest:{quote(PASSWORD)}@127.0.0.1:{self._port.number}/%2F"
 
     @property
     def tls_url(self) -> str:
         """The same over TLS, where there is a certificate; it must name ``localhost``."""
-        return f"amqps://guest:guest@localhost:{self._tls_port.number}/%2F"
+        return f"amqps://guest:{quote(PASSWORD)}@localhost:{self._tls_port.number}/%2F"
 
     @property
     def log(self) -> Path:
