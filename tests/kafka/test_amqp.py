@@ -26,11 +26,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bridge.config import load
-from bridge.gateways.amqp import PREFETCH
+from bridge.frame import AMQP
+from bridge.gateways.amqp import PREFETCH, QUEUE_EXPIRES
+from bridge.gateways.gateway import Outside
 from bridge.gateways.replay import Outcome
-from bridge.gateways.ticktock import TickTock
+from bridge.gateways.ticktock import TickTock, TickTockSettings
 from bridge.ops.metrics import Metrics
-from bridge.sim import FeedKnobs, TickTockSim
+from bridge.sim import TICKTOCK_SCOPES, FeedKnobs, Key, TickTockSim
 from bridge.sim.amqp import FeedPublisher
 from tests.audit import Published, Schemas, collect
 from tests.kafka.conftest import Kafka
@@ -326,6 +328,83 @@ async def test_a_long_replay_takes_no_memory(
         print(f"{count} messages in {time.monotonic() - began:.0f} s, {grown:.1f} MiB more at the most")  # noqa: T201
         assert grown < 32
         await fed.expect_all()
+
+
+class TestGateway:
+    """The gateway alone, with no Kafka behind it."""
+
+    async def test_a_queue_of_the_operators_is_used_and_kept(self, rabbit: RabbitMQ, topic_prefix: str) -> None:
+        """Where the bridge may make no queue; it changes nothing about the one that it is given."""
+        async with feed(rabbit, "", topic_prefix) as fed, await aio_pika.connect(rabbit.url) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue(f"ops.{fed.gateway}", durable=True)
+            await queue.bind(fed.gateway, "#")
+            async with only(fed, queue=queue.name) as (gateway, intake):
+                outcome = await gateway.replay(now() - HOUR)
+            assert outcome is not None
+            assert outcome.complete
+            sent = Counter(message.body for message in fed.publisher.sent if b"<alive" not in message.body)
+            assert Counter(frame.raw for frame in intake.frames if frame.source == AMQP) == sent
+            assert await queue_of(fed, rabbit) is None
+            await queue.delete()
+
+    async def test_two_do_not_share_a_replay(self, rabbit: RabbitMQ, topic_prefix: str) -> None:
+        """While another reads the queue, the bridge waits: each would get a part."""
+        paused = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            paused.set()
+            await asyncio.sleep(min(seconds, 0.1))
+
+        async def leave(_: object) -> None:
+            """Acknowledge nothing."""
+
+        async with feed(rabbit, "", topic_prefix) as fed, await aio_pika.connect(rabbit.url) as connection:
+            channel = await connection.channel()
+            arguments: Any = {"x-expires": QUEUE_EXPIRES}
+            queue = await channel.declare_queue(f"feedbridge.{fed.gateway}", durable=True, arguments=arguments)
+            tag = await queue.consume(leave, exclusive=True)
+            async with only(fed, outside=Outside(sleep=sleep)) as (gateway, _):
+                paused.clear()
+                replaying = asyncio.create_task(gateway.replay(now() - HOUR))
+                await paused.wait()
+                assert not fed.sim.rest.recoveries
+                await queue.cancel(tag)
+                outcome = await replaying
+            assert outcome is not None
+            assert outcome.complete
+
+    async def test_a_refusal_ends_it(self, rabbit: RabbitMQ, topic_prefix: str) -> None:
+        """A key without the scope, a wrong user: named, and not tried again and again."""
+        async with feed(rabbit, "", topic_prefix) as fed:
+            async with only(fed, url=rabbit.url.replace("guest:", "stranger:")) as (gateway, _):
+                outcome = await gateway.replay(now() - HOUR)
+            assert outcome is not None
+            assert "user, password or virtual host refused" in (outcome.reason or "")
+            assert PASSWORD not in (outcome.reason or "")
+            fed.sim.keys.add(Key(token=fed.sim.api_key, scopes=TICKTOCK_SCOPES - {"cs2:recovery:initiate"}))
+            async with only(fed) as (gateway, _):
+                outcome = await gateway.replay(now() - HOUR)
+            assert outcome is not None
+            assert "missing scope cs2:recovery:initiate" in (outcome.reason or "")
+
+
+@asynccontextmanager
+async def only(
+    fed: Feed, *, outside: Outside | None = None, **amqp: Any
+) -> AsyncIterator[tuple[TickTock, MemoryIntake]]:
+    """A gateway of that feed at work, and what it hands in."""
+    config = json.loads(json.dumps(fed.config["gateways"][fed.gateway]))
+    config["recovery"]["amqp"] |= amqp
+    intake = MemoryIntake()
+    settings = TickTockSettings.model_validate(config)
+    gateway = TickTock(fed.gateway, settings, intake=intake, metrics=Metrics(), outside=outside)
+    running = asyncio.create_task(gateway.run())
+    try:
+        yield gateway, intake
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_check_says_what_it_found(
