@@ -1,4 +1,5 @@
-# Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+) and Maven (3.8+).
+# Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), and RabbitMQ
+# or Debian's apt to fetch it with.
 
 PYTHON ?= python3
 # More options for the lock files, e.g. make lock LOCK=--upgrade
@@ -25,7 +26,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-servers: ## Kafka and Apicurio Registry for the tests, into .cache
+servers: ## Kafka, Apicurio Registry and RabbitMQ for the tests, into .cache
 	@$(PYTHON) tests/servers/fetch.py
 
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge

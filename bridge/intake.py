@@ -69,6 +69,14 @@ class Intake:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
 
+    def mark(self) -> int:
+        """Return a mark behind all that was handed in so far; what is still pending will be appended in that order."""
+        return self._journal.end + len(self._pending)
+
+    def committed(self, mark: int) -> bool:
+        """Whether all that lies before a mark is committed: then a queue may forget it."""
+        return self._journal.first >= mark
+
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Hand in an event of a connection: ``down`` (cause, since), ``up`` …; see `bridge.recovery`."""
         raw = msgspec.json.encode({"event": event, **facts})

@@ -84,6 +84,14 @@ class _Listener:
             if sighting is not None and sighting.meta.seq is not None:
                 self.numbers[sighting.way.type, sighting.entity, sighting.content].add(sighting.meta.seq)
 
+    def mark(self) -> int:
+        """Nothing is kept."""
+        return 0
+
+    def committed(self, mark: int) -> bool:  # noqa: ARG002 - as the protocol has it
+        """Nothing is committed."""
+        return False
+
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Outages of a check are nobody's."""
 

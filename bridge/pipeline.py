@@ -16,7 +16,7 @@ import xxhash
 from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.errors import BadFrame, LaneError
-from bridge.frame import EVENT, REST, STANDBY, STREAM, Disposition, Frame, Record
+from bridge.frame import AMQP, EVENT, REST, STANDBY, STREAM, Disposition, Frame, Record
 from bridge.ledger import Learned
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
@@ -204,7 +204,8 @@ class Pipeline:
             elif provable and frame.received < provable:
                 batch.expired.append((position, frame))
             else:
-                self._outages.seen(frame.gateway, frame.connection, frame.received)
+                if frame.source != AMQP:  # a queue keeps what is not acknowledged: it has no outages
+                    self._outages.seen(frame.gateway, frame.connection, frame.received)
                 self._frame(batch, gateway, frame, position)
             position += 1
         self._end(batch, position)
@@ -404,7 +405,7 @@ class Pipeline:
     def _bury(self, batch: Batch, gateway: Ways, frame: Frame, position: int, bad: BadFrame) -> None:
         """Make the dead letter of one frame; equal bytes make one in a window."""
         raw = frame.raw
-        known, own = gateway.guess(raw)
+        known, own = gateway.about(frame)
         identity = xxhash.xxh3_64_intdigest(raw, gateway.dead_seed)
         code = self._memory.window.admit(dedupe.IDENTIFIED, identity, 0, 0, batch.now)
         if code & dedupe.DISPOSITION_MASK == dedupe.DUPLICATE:

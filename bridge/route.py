@@ -17,7 +17,8 @@ from bridge import dedupe
 from bridge.canonical import repeats_a_name
 from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
 from bridge.errors import BadFrame
-from bridge.frame import REST
+from bridge.frame import REST, STREAM
+from bridge.markup import readable
 from bridge.paths import moment
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class Ways:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
         raw = frame.raw
         try:
+            if frame.source != STREAM:
+                raw = readable(frame)
             envelope = self._decode(raw)
         except BadFrame:
             # Members of an acknowledgement or error are not those of a push.
@@ -180,6 +183,13 @@ class Ways:
                 return self.lost
             way = self._unknown[name] = self._make(name)
         return way
+
+    def about(self, frame: Frame) -> tuple[str | None, str | None]:
+        """(type, entity key) of a frame that became a dead letter, see `guess`."""
+        try:
+            return self.guess(readable(frame))
+        except BadFrame:
+            return None, None
 
     def guess(self, raw: bytes) -> tuple[str | None, str | None]:
         """(type, entity key) of a frame that could not be read by its schema, as far as they can be made out."""

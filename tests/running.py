@@ -26,7 +26,7 @@ import time
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -277,9 +277,15 @@ class BridgeProcess(Bridge):
     """
 
     def __init__(
-        self, config: Mapping[str, Any], folder: Path, *, environ: Mapping[str, str] | None = None, level: str = "info"
+        self,
+        config: Mapping[str, Any],
+        folder: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        level: str = "info",
+        program: Sequence[str] = ("bridge.cli", "run", "-c"),
     ) -> None:
-        """level: of the log, where the configuration names none."""
+        """level: of the log, where the configuration names none. program: module and arguments before the file."""
         self._port = Port()
         super().__init__(
             {
@@ -294,7 +300,7 @@ class BridgeProcess(Bridge):
         self.log = folder / "output.log"
         self._process = Process(
             f"feedbridge in {folder.name}",
-            [sys.executable, "-m", "bridge.cli", "run", "-c", str(self.file)],
+            [sys.executable, "-m", *program, str(self.file)],
             log=self.log,
             environ={"PYTHONPATH": str(_CHECKOUT), **(environ or {})},
         )

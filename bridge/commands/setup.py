@@ -128,6 +128,14 @@ class _Unfed:
     def put(self, frame: Frame) -> None:
         """Drop it: what a check happens to receive is the bridge's to journal, not ours."""
 
+    def mark(self) -> int:
+        """Return what `committed` takes."""
+        return 0
+
+    def committed(self, mark: int) -> bool:  # noqa: ARG002 - nothing is
+        """Nothing was handed in."""
+        return False
+
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Take no note."""
 

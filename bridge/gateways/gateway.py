@@ -164,6 +164,12 @@ class Intake(Protocol):
     def put(self, frame: Frame) -> None:
         """Hand in one frame. O(1)."""
 
+    def mark(self) -> Any:
+        """Return a mark behind all that was handed in so far, for `committed`."""
+
+    def committed(self, mark: Any) -> bool:
+        """Whether all that lies before a mark is disposed of in Kafka."""
+
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Hand in what happened to a connection, see `bridge.recovery`: ``down`` (cause, since), ``up`` and so on."""
 

@@ -24,6 +24,8 @@ _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = 500
 _OK: Final = 200
+#: What a call that starts something may be answered with as well.
+_DONE: Final = frozenset({201, 202, 204})
 
 _T = TypeVar("_T")
 
@@ -54,10 +56,17 @@ class Rest:
 
         Raises Refused (401, 403), Unreachable (no answer, 429, 5xx: worth another try later), BadData (all else).
         """
+        return await self._call("GET", path, query)
+
+    async def post(self, path: str, **query: str | int) -> bytes:
+        """Return the body of POST `path`, whose arguments are in the query; else as `get`."""
+        return await self._call("POST", path, query)
+
+    async def _call(self, method: str, path: str, query: Mapping[str, str | int]) -> bytes:
         for attempt in range(_TRIES):
             await self._outside.sleep(self._bucket.take(self._outside.monotonic()))
-            status, body, after = await self._ask(path, query)
-            if status == _OK:
+            status, body, after = await self._ask(method, path, query)
+            if status == _OK or (method != "GET" and status in _DONE):
                 return body
             said = explanation(body)
             what = f"HTTP {status}{': ' if said else ''}{said}"
@@ -71,12 +80,12 @@ class Rest:
         raise AssertionError("the last try returns or raises")
 
     async def close(self) -> None:
-        """Close the session; `get` may open another."""
+        """Close the session; the next call opens another."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def _ask(self, path: str, query: Mapping[str, str | int]) -> tuple[int, bytes, str | None]:
+    async def _ask(self, method: str, path: str, query: Mapping[str, str | int]) -> tuple[int, bytes, str | None]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers=self._headers,
@@ -88,7 +97,9 @@ class Rest:
         where = f"{self._host}{path}"
         try:
             # A redirect would carry the key to another host.
-            async with self._session.get(self._base + path, params=query, allow_redirects=False) as response:
+            async with self._session.request(
+                method, self._base + path, params=query, allow_redirects=False
+            ) as response:
                 body = await _body(response, where)
                 return response.status, body, response.headers.get("Retry-After")
         except TimeoutError:

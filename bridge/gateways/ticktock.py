@@ -28,6 +28,8 @@ from bridge.settings import AmqpUrl, Duration, RestSettings, Settings, Token, Ur
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from bridge.gateways.amqp import AmqpReplay
+    from bridge.gateways.replay import Outcome
     from bridge.ops.metrics import Metrics
 
 LIST: Final = "list"
@@ -58,6 +60,15 @@ class AmqpSettings(Settings):
 
     url: AmqpUrl = Field(description="With user, password and virtual host.")
     exchange: str = Field("ttfeed", min_length=1, description="The exchange to bind to.")
+    queue: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="A queue that exists and gets everything. Left out: one is made for each replay.",
+    )
+    patience: Duration = Field(
+        60.0, gt=0, description="A replay of which nothing comes for so long is asked for once more, then given up."
+    )
 
 
 class RecoverySettings(Settings):
@@ -127,6 +138,20 @@ class TickTock(Gateway):
                 outside=self._fleet.outside,
                 tls=tls,
             )
+        self._amqp: AmqpReplay | None = None
+        if settings.recovery.amqp is not None:
+            from bridge.gateways.amqp import AmqpReplay  # its client takes a while to import
+
+            self._amqp = AmqpReplay(
+                name,
+                settings.recovery.amqp,
+                rest=self._rest,
+                intake=intake,
+                outside=self._fleet.outside,
+                log=self._fleet.log,
+                connect_timeout=settings.connect_timeout,
+                tls=tls,
+            )
 
     @property
     def name(self) -> str:
@@ -149,6 +174,13 @@ class TickTock(Gateway):
             if self._rest is not None:
                 await self._rest.close()
 
+    async def replay(self, since: int) -> Outcome | None:
+        """Have TickTock publish over AMQP what happened since `since` (ms since the epoch); None where that is not set up.
+
+        Returns when all of it is committed, or has failed; cancelled, it leaves what is not committed to the next one.
+        """
+        return None if self._amqp is None else await self._amqp.replay(since)
+
     def status(self) -> GatewayStatus:
         """Return how the streams stand."""
         return self._fleet.status()
@@ -161,6 +193,8 @@ class TickTock(Gateway):
                 found += await self._check_rest(self._rest)
             for name, dialect, _ in self._streams(await self._to_probe(found)):
                 found.append(await self._probe(name, dialect))
+            if self._amqp is not None:
+                found += await self._amqp.check()
         finally:
             if self._rest is not None:
                 await self._rest.close()

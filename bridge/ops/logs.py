@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 #: Libraries whose debug and info lines may hold request lines, headers or whole messages.
 CAPPED: Final = (
+    "aio_pika",
     "aiohttp",
+    "aiormq",
     "asyncio",
     "authlib",
     "concurrent",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bridge.sim.expected import Expected, expected
 from bridge.sim.faults import Faults
+from bridge.sim.feed import FeedKnobs
 from bridge.sim.keys import PREDICTSTREET_SCOPES, TICKTOCK_SCOPES, Key
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
@@ -32,6 +33,7 @@ __all__ = [
     "TICKTOCK_SCOPES",
     "Expected",
     "Faults",
+    "FeedKnobs",
     "Key",
     "PredictStreetKnobs",
     "PredictStreetSim",

@@ -1,6 +1,7 @@
 """A simulated TickTock: list and detail streams with `api_key` in the query, and the REST surface beside it.
 
-Written from the contract alone (sections 1 to 3). AMQP replay is a gateway of its own; a recovery request is accepted and counted.
+Written from the contract alone (sections 1 to 4). With a broker it answers recovery requests over AMQP, see `amqp.py`; without,
+they are accepted and counted.
 """
 
 from __future__ import annotations
@@ -8,18 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from itertools import count
-from typing import ClassVar, Final, Unpack
+from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 
 import msgspec
 from aiohttp import web
 
 from bridge.sim.change import Outgoing
 from bridge.sim.connection import Connection, text_frames
+from bridge.sim.feed import FeedKnobs
 from bridge.sim.keys import ACTIVE, TICKTOCK_SCOPES, Key
 from bridge.sim.server import Options, Simulator, wall_clock
 from bridge.sim.stamps import iso_millis
 from bridge.sim.ticktock_rest import TickTockRest
 from bridge.sim.ticktock_stream import LIST, TickTockKnobs, TickTockStream, envelope
+
+if TYPE_CHECKING:
+    from bridge.sim.amqp import FeedPublisher
 
 _STREAM_SCOPES: Final = frozenset({"cs2:stream:matches", "cs2:stream:markets", "cs2:stream:scoreboard"})
 _POLICY_VIOLATION: Final = 1008
@@ -28,6 +33,7 @@ _POLICY_VIOLATION: Final = 1008
 class TickTockSim(Simulator):
     """TickTock on one port. knobs: what the contract leaves open. auth_close: refuse keys by accepting the socket and
     closing it with this code, instead of by HTTP status. revoke_closes: a revoked key's open sockets are closed.
+    amqp: URL of a RabbitMQ to publish replays to. exchange: there. feed: what replays are like.
 
     The rest is `Simulator`'s.
     """  # noqa: D205
@@ -41,6 +47,9 @@ class TickTockSim(Simulator):
         knobs: TickTockKnobs | None = None,
         auth_close: int | None = None,
         revoke_closes: bool = True,
+        amqp: str | None = None,
+        exchange: str = "ttfeed",
+        feed: FeedKnobs | None = None,
         **options: Unpack[Options],
     ) -> None:
         """See the class."""
@@ -49,7 +58,14 @@ class TickTockSim(Simulator):
             options.get("seed", 0), knobs=self.knobs, now=options.get("clock", wall_clock)()
         )  # fmt: skip
         super().__init__(self.stream, all_scopes=TICKTOCK_SCOPES, **options)
-        self.rest = TickTockRest(self.stream, self.keys, clock=self.clock)
+        self.feed: FeedPublisher | None = None
+        if amqp is not None:
+            from bridge.sim.amqp import FeedPublisher  # its client takes a while to import
+
+            self.feed = FeedPublisher(
+                self.stream.world, amqp, exchange=exchange, knobs=feed or FeedKnobs(), clock=self.clock
+            )  # fmt: skip
+        self.rest = TickTockRest(self.stream, self.keys, clock=self.clock, on_recovery=self._recover)
         self._auth_close = auth_close
         self._revoke_closes = revoke_closes
 
@@ -60,6 +76,18 @@ class TickTockSim(Simulator):
             web.get("/cs2/v1/stream/{match_id}", self._stream, allow_head=False),
             *self.rest.routes(),
         ]
+
+    async def start(self) -> None:
+        """Listen and begin; with a broker, make the exchange first."""
+        if self.feed is not None:
+            await self.feed.declare()
+        await super().start()
+        if self.feed is not None:
+            self._spawn(self.feed.alives())
+
+    def _recover(self, after: int, request_id: str) -> None:
+        if self.feed is not None:
+            self._spawn(self.feed.replay(after, request_id))
 
     def listening(self, connection: Connection) -> bool:
         """Every connection listens from its snapshot on; a script is played on the list channel only."""

@@ -24,11 +24,21 @@ _REQUEST_ID_LENGTH: Final = 64
 
 
 class TickTockRest:
-    """Handlers over the stream's world. `recoveries` are the recovery requests accepted: (after, request_id)."""
+    """Handlers over the stream's world. `recoveries` are the recovery requests accepted: (after, request_id); on_recovery is
+    called with each.
+    """  # noqa: D205
 
-    def __init__(self, stream: TickTockStream, keys: Keyring, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        stream: TickTockStream,
+        keys: Keyring,
+        *,
+        clock: Callable[[], int],
+        on_recovery: Callable[[int, str], object] = lambda _after, _request_id: None,
+    ) -> None:
         """REST over that world for those keys; `clock` is ms since the epoch."""
         self.recoveries: list[tuple[int, str]] = []
+        self._on_recovery = on_recovery
         self._stream = stream
         self._keys = keys
         self._clock = clock
@@ -141,6 +151,7 @@ class TickTockRest:
         if not request_id or len(request_id) > _REQUEST_ID_LENGTH:
             raise _BadParameter("request_id", f"required, at most {_REQUEST_ID_LENGTH} characters")
         self.recoveries.append((int(after), request_id))
+        self._on_recovery(int(after), request_id)
         return {}
 
     def _found(self, request: web.Request) -> Any:

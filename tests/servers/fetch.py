@@ -1,4 +1,4 @@
-"""Gets the servers' archives through Maven into ``.cache/servers`` and checks every file against its SHA-256.
+"""Gets the servers' archives into ``.cache/servers``: through Maven, every file checked against its SHA-256, or from Debian.
 
 Versions are pinned in ``pom-<server>.xml``, the files with their sums in ``<server>.sha256`` (as ``sha256sum`` writes
 them). A second call finds the folder complete and returns at once. Needs nothing but Python, a JDK and Maven, so it
@@ -22,10 +22,21 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 CACHE: Final = HERE.parent.parent / ".cache"
 SERVERS: Final = ("kafka", "apicurio")
+RABBITMQ: Final = "rabbitmq"
+
+#: What RabbitMQ needs of Erlang, besides itself; apt checks their signatures.
+_DEBIAN: Final = (
+    "rabbitmq-server",
+    *(f"erlang-{part}" for part in (
+        "asn1", "base", "crypto", "eldap", "inets", "mnesia", "os-mon", "parsetools", "public-key", "runtime-tools",
+        "ssl", "syntax-tools", "tools", "xmerl",
+    )),
+)  # fmt: skip
 
 #: Pinned, as another plugin may lay the files out differently.
 _GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _ATTEMPTS: Final = 3
+_DEBIAN_NEEDS: Final = "install RabbitMQ (Debian: rabbitmq-server), or on Debian have `apt-get update` run first"
 _NEEDS: Final = "install a JDK 17 or newer and Maven 3.8 or newer (Debian: openjdk-17-jdk-headless and maven)"
 
 
@@ -56,6 +67,31 @@ def fetch(server: str) -> Path:
     return folder
 
 
+def fetch_rabbitmq() -> Path:
+    """Return the folder that holds ``usr/lib/erlang`` and ``usr/lib/rabbitmq``: the machine's own, or one unpacked here.
+
+    No package is installed and no right is needed: apt downloads and checks, dpkg unpacks. Raises FetchError.
+    """
+    installed = Path("/")
+    if _has_rabbitmq(installed):
+        return installed
+    folder = CACHE / "servers" / RABBITMQ
+    with _locked(RABBITMQ):
+        if not folder.is_dir():
+            fresh = folder.with_suffix(".part")
+            shutil.rmtree(fresh, ignore_errors=True)
+            (fresh / "packages").mkdir(parents=True)
+            _run([_program("apt-get", _DEBIAN_NEEDS), "-qq", "download", *_DEBIAN], fresh / "packages")
+            for package in (fresh / "packages").glob("*.deb"):
+                _run([_program("dpkg-deb", _DEBIAN_NEEDS), "--extract", str(package), str(fresh)], fresh)
+            shutil.rmtree(fresh / "packages")
+            _relocate(fresh / "usr/lib/erlang/bin/erl")
+            if not _has_rabbitmq(fresh):
+                raise FetchError(f"{RABBITMQ}: the packages do not hold what is expected; {_DEBIAN_NEEDS}")
+            fresh.rename(folder)
+    return folder
+
+
 def java() -> str:
     """Return the path of the ``java`` program; FetchError where there is none."""
     return _program("java")
@@ -74,14 +110,19 @@ def main() -> int:
     """``fetch [SERVER…]`` (the default: all) or ``lock [SERVER…]``; errors are one line on stderr."""
     parser = argparse.ArgumentParser(description="Gets the servers that the tests run against.")
     parser.add_argument("action", choices=("fetch", "lock"), nargs="?", default="fetch")
-    parser.add_argument("servers", nargs="*", metavar="server", help=f"of {', '.join(SERVERS)}; the default is all")
+    parser.add_argument(
+        "servers", nargs="*", metavar="server", help=f"of {', '.join((*SERVERS, RABBITMQ))}; the default is all"
+    )
     options = parser.parse_args()
-    servers = options.servers or SERVERS
-    if unknown := set(servers) - set(SERVERS):
+    servers = options.servers or (SERVERS if options.action == "lock" else (*SERVERS, RABBITMQ))
+    if unknown := set(servers) - {*SERVERS, *([] if options.action == "lock" else [RABBITMQ])}:
         parser.error(f"no such server: {', '.join(sorted(unknown))}")
     try:
         for server in servers:
-            lock(server) if options.action == "lock" else fetch(server)
+            if options.action == "lock":
+                lock(server)
+            else:
+                fetch_rabbitmq() if server == RABBITMQ else fetch(server)
     except FetchError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -132,11 +173,29 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _program(name: str) -> str:
+def _program(name: str, needs: str = _NEEDS) -> str:
     path = shutil.which(name)
     if path is None:
-        raise FetchError(f"the tests run on a real Kafka and need `{name}`, which is not on PATH: {_NEEDS}")
+        raise FetchError(f"the tests run on real servers and need `{name}`, which is not on PATH: {needs}")
     return path
+
+
+def _has_rabbitmq(root: Path) -> bool:
+    found = ("usr/lib/erlang/erts-*/bin/erlexec", "usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins")
+    return all(any(root.glob(each)) for each in found)
+
+
+def _relocate(erl: Path) -> None:
+    """Have the program find Erlang where it lies: the packages expect it in ``/usr``."""
+    here = 'ROOTDIR=$(dirname "$(dirname "$(readlink -f "$0")")")'
+    erl.write_text(erl.read_text().replace("ROOTDIR=/usr/lib/erlang", here))
+
+
+def _run(command: list[str], folder: Path) -> None:
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        said = (run.stdout + run.stderr).strip()[-2000:]
+        raise FetchError(f"{RABBITMQ}: {command[0]} failed; {_DEBIAN_NEEDS}; its last words:\n{said}")
 
 
 @contextmanager

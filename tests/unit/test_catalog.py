@@ -42,6 +42,16 @@ _MATCH = Row("data.id", "data.id", "meta.seq", "content", "state", "match", "met
 _ROUND = Row("data.match_id", "data.match_id", "meta.seq", "content", "event", "round", "meta.ts")
 _EVENT = Row("data.match_id", "data.match_id", "meta.seq", "content", "event", "event", "data.time meta.ts")
 _OFFER = Row("data.match_id", "data.id", "meta.seq", "content", "state", "market", "meta.ts", "data.id data.match_id")
+_FEED = Row(
+    "data.tt_match_id",
+    "data.event_id data.tt_match_id",
+    "",
+    "content",
+    "event",
+    "feed",
+    "data.timestamp",
+    "data.event_id data.tt_match_id",
+)
 
 _TOKEN = "data.tokenId meta.id"
 _BY_TOKEN = "data.tokenId data.conditionId | meta.id data.conditionId"
@@ -106,7 +116,23 @@ TABLE: dict[str, dict[str, Row]] = {
             "meta.ts",
         ),
         "alive": Row("", "", "", "content", "event", "alive", "data.timestamp"),
-        "unknown": Row("data.match_id", "data.id data.match_id", "meta.seq", "content", "event", "unknown", "meta.ts"),
+        "feed.odds_change": _FEED,
+        "feed.bet_settlement": _FEED,
+        "feed.bet_cancel": _FEED,
+        "feed.fixture_change": _FEED,
+        "feed.snapshot_complete": Row(
+            "", "data.request_id data.product", "", "content", "event", "feed", "data.timestamp"
+        ),
+        "unknown": Row(
+            "data.match_id data.tt_match_id",
+            "data.id data.match_id data.event_id data.tt_match_id",
+            "meta.seq",
+            "content",
+            "event",
+            "unknown",
+            "meta.ts data.timestamp",
+            "data.event_id data.tt_match_id",
+        ),
     },
     "predictstreet-market": {
         "trade": Row("data.conditionId", _TOKEN, _TRADE_ID, "identity", "event", "trade", _TRADE_TIME, _BY_TOKEN),

@@ -57,6 +57,46 @@ async def test_frames_of_one_turn_become_one_block(journal: Journal, monkeypatch
     journal.close()
 
 
+async def test_a_mark_is_passed_when_all_before_it_is_committed(journal: Journal) -> None:
+    """Also one that was set before the frames were appended; what comes later does not hold it up."""
+    intake = Intake(journal, now=lambda: 5)
+    nothing = intake.mark()
+    assert intake.committed(nothing)
+    for number in range(3):
+        intake.put(frame(number))
+    mark = intake.mark()
+    intake.put(frame(3))
+    assert not intake.committed(mark)
+    await asyncio.sleep(0)
+    journal.trim(2)
+    assert not intake.committed(mark)
+    journal.trim(3)
+    assert intake.committed(mark)
+    assert not intake.committed(intake.mark())
+    journal.close()
+
+
+async def test_a_mark_waits_for_a_disk_that_refuses(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not in the journal yet will be, in the order handed in."""
+    intake = Intake(journal, now=lambda: 5)
+    with monkeypatch.context() as broken:
+        broken.setattr(journal, "_write", _refuse)
+        intake.put(frame(0))
+        intake.flush()
+        mark = intake.mark()
+        journal.trim(1)
+        assert not intake.committed(mark)
+    intake.flush()
+    journal.trim(1)
+    assert intake.committed(mark)
+    await asyncio.sleep(0.2)  # the intake's own look at the disk ends
+    journal.close()
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 async def test_events_and_learned_ids_stand_in_order_with_the_frames(journal: Journal) -> None:
     """They are journaled like frames; ids that are known already are not written again."""
     intake = Intake(journal, now=lambda: 77)

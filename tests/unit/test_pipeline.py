@@ -12,7 +12,7 @@ import pytest
 
 from bridge.catalog import Catalog
 from bridge.dedupe import TRIPLE, Window
-from bridge.frame import EVENT, REST, STREAM, Frame, Record
+from bridge.frame import AMQP, EVENT, REPLAY, REST, STREAM, Frame, Record
 from bridge.ledger import ENTRY, Connection, Entry, Memory
 from bridge.pipeline import LAG, Batch, Pipeline, Undisposed
 from bridge.recovery import GapWriter, Outages
@@ -728,3 +728,74 @@ class TestFills:
         """unread and read stand beside down and up."""
         found = pipeline().observe(3, [event("unread"), event("read"), event("learn", pairs={}), event("gone")])
         assert [(type(each), each.position) for each in found] == [(Outage, 3), (Outage, 4)]
+
+
+class TestXml:
+    """Messages of the AMQP replay are frames whose raw bytes are XML."""
+
+    ODDS = (
+        b'<odds_change product="2" event_id="od:match:1" tt_match_id="m1" timestamp="%d" node="n1">'
+        b'<odds margin="1.10"><market id="7" status="1"><outcome id="1" odds="1.10"/></market></odds><new x="1"/>'
+        b"</odds_change>" % (NOW - 1000)
+    )
+
+    def test_a_message_is_a_record_of_its_own_type(self) -> None:
+        """Topic, key, time and headers as for any frame; unknown attributes and elements are in the extensions."""
+        piping = pipeline()
+        record = one(piping.process(0, [frame(self.ODDS, source=AMQP)], NOW))
+        assert (record.topic, record.key, record.timestamp) == ("cs2.feed.odds_change", b"m1", NOW - 1000)
+        assert headers(record) == {"type": b"feed.odds_change", "source": b"amqp", "received": str(NOW).encode()}
+        schema = CATALOG.kind("ticktock").types["feed.odds_change"].schema
+        value: Any = fastavro.schemaless_reader(io.BytesIO(record.value[1:]), schema, None)
+        data = value["data"]
+        assert data["extensions"] == {"node": '"n1"', "new": '[{"x":"1"}]'}
+        assert data["odds"]["extensions"] == {"margin": '"1.10"'}
+        assert data["odds"]["market"][0]["outcome"][0]["odds"] == "1.10"
+
+    def test_a_message_that_is_delivered_again_is_a_duplicate(self) -> None:
+        """Also after others of its match; one with another timestamp is another message."""
+        later = self.ODDS.replace(b"1.10", b"1.20")
+        anew = self.ODDS.replace(str(NOW - 1000).encode(), str(NOW).encode())
+        frames = [frame(each, source=AMQP) for each in (self.ODDS, later, self.ODDS, later, anew)]
+        assert len(run(pipeline(), *frames)) == 3
+
+    def test_a_match_is_found_by_its_event(self) -> None:
+        """Where a message lacks the match id, another one has told it."""
+        change = b'<fixture_change product="2" event_id="od:match:1" change_type="1"/>'
+        known, unknown = self.ODDS, b'<bet_stop event_id="od:match:1" groups="all"/>'
+        records = run(pipeline(), *(frame(each, source=AMQP) for each in (known, change, unknown)))
+        assert [(each.topic, each.key) for each in records] == [
+            ("cs2.feed.odds_change", b"m1"),
+            ("cs2.feed.fixture_change", b"m1"),
+            ("cs2.unknown", b"m1"),
+        ]
+        assert headers(records[2])["type"] == b"feed.bet_stop"
+
+    @pytest.mark.parametrize(
+        ("message", "reason", "key"),
+        [
+            (b"<odds_change", b"not_xml", b"cs2"),
+            (b"<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", b"doctype", b"cs2"),
+            (b'{"type":"match.created","data":{}}', b"not_xml", b"cs2"),
+            (b'<odds_change tt_match_id="m1"><odds/><odds/></odds_change>', b"wrong_type", b"m1"),
+        ],
+    )
+    def test_a_dead_letter_holds_the_xml_as_it_came(self, message: bytes, reason: bytes, key: bytes) -> None:
+        """Byte for byte, with reason, type and key as far as they can be told."""
+        record = one(pipeline().process(0, [frame(message, source=AMQP)], NOW))
+        assert (record.topic, record.value, record.key) == ("cs2.dead-letters", message, key)
+        assert headers(record)["reason"] == reason
+
+    def test_a_dead_letter_can_be_replayed(self) -> None:
+        """It says nowhere that it was XML, but that is plain to see."""
+        record = one(pipeline().process(0, [frame(self.ODDS, source=REPLAY)], NOW))
+        assert (record.topic, headers(record)["source"]) == ("cs2.feed.odds_change", b"dead-letter")
+
+    def test_a_queue_has_no_outages(self) -> None:
+        """What is not acknowledged comes again: after a crash there is no gap to record."""
+        known = memory()
+        gaps = outages(known)
+        piping = pipeline(known)
+        piping.adopt(known, gaps)
+        piping.process(0, [frame(self.ODDS, source=AMQP)], NOW)
+        assert gaps.drain(1) == []

@@ -24,6 +24,8 @@ class MemoryIntake:
         self.positions: list[int] = []
         self.learned: dict[str, str] = {}
         self.full = self.stalled = False
+        #: How many frames are committed; None: all.
+        self.done: int | None = None
         self.waiting = asyncio.Event()
         self._room = asyncio.Event()
         self._news = asyncio.Event()
@@ -42,6 +44,14 @@ class MemoryIntake:
         """Remember a frame."""
         self.frames.append(frame)
         self._news.set()
+
+    def mark(self) -> int:
+        """Count what was put."""
+        return len(self.frames)
+
+    def committed(self, mark: int) -> bool:
+        """Tell whether the test has let so many frames be committed."""
+        return self.done is None or self.done >= mark
 
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Remember an event."""

@@ -25,11 +25,13 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[web.Response] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.methods: list[str] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer, and remember what was asked."""
         self.requests.append((request.path_qs, dict(request.headers)))
+        self.methods.append(request.method)
         return self.answers.pop(0) if self.answers else web.json_response({"ok": 1})
 
 
@@ -91,6 +93,15 @@ async def test_statuses_become_the_errors_that_callers_care_about(
     with pytest.raises(error, match=rf"{status}: because"):
         await rest.get("/v1/x")
     assert len(server.requests) == 1
+
+
+async def test_a_post_has_its_arguments_in_the_query(server: Server, rest: Rest) -> None:
+    """As Oddin's clients send them (contract 3.4). What was started may be answered with 202 or 204."""
+    server.answers = [web.Response(status=202, body=b"{}"), web.Response(status=204)]
+    assert await rest.post("/start", after=5, request_id="7") == b"{}"
+    assert await rest.post("/start", after=5, request_id="8") == b""
+    assert [path for path, _ in server.requests] == [f"/base/start?after=5&request_id={each}" for each in (7, 8)]
+    assert server.methods == ["POST", "POST"]
 
 
 async def test_a_429_is_asked_again_when_the_server_says(server: Server, rest: Rest, pauses: list[float]) -> None:
