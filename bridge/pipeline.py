@@ -161,11 +161,20 @@ class Pipeline:
 
         Raises `Undisposed` where a frame meets a bug; window and batch are then of no more use.
         """
-        batch = Batch(first + len(frames), now, frames=len(frames))
-        ways = self._ways
-        position = first
+        batch = self.begin(first, frames, now)
+        self.proceed(batch, frames)
+        return batch
+
+    def begin(self, first: int, frames: Sequence[Frame], now: int) -> Batch:
+        """Make an empty batch for frames at the positions from `first` on; `proceed` fills it with some after others."""
         if frames:
             self._memory.window.expire(min(now, frames[0].received))
+        return Batch(first, now)
+
+    def proceed(self, batch: Batch, frames: Sequence[Frame]) -> None:
+        """Dispose of the next frames of a batch. Raises `Undisposed`, see `process`."""
+        ways = self._ways
+        position = batch.position
         for frame in frames:
             gateway = ways.get(frame.gateway)
             if frame.source == EVENT:
@@ -176,7 +185,8 @@ class Pipeline:
                 self._outages.seen(frame.gateway, frame.connection, frame.received)
                 self._frame(batch, gateway, frame, position)
             position += 1
-        return batch
+        batch.position = position
+        batch.frames += len(frames)
 
     def _frame(self, batch: Batch, gateway: Ways, frame: Frame, position: int) -> None:
         """The way of one frame."""
