@@ -16,7 +16,7 @@ import xxhash
 from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.errors import BadFrame, LaneError
-from bridge.frame import EVENT, STANDBY, STREAM, Disposition, Frame, Record
+from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record
 from bridge.ledger import Learned
 from bridge.recovery import Outages
 from bridge.route import Counts, Route, Sighting, Ways
@@ -36,8 +36,12 @@ NEWEST_EVENT: Final = 5 * 60 * 1000
 HEADROOM: Final = 128 << 10
 #: Largest value (bytes) of a record, where topics are made with max.message.bytes 16 MiB.
 MAX_VALUE: Final = (16 << 20) - HEADROOM
+#: Frames that go through one stage before the first of them goes through the next.
+STAGE: Final = 200
 #: Longest `detail` of a dead letter, in characters.
 DETAIL: Final = 500
+#: The header of each source.
+_SOURCES: Final = {source: ("source", source.encode()) for source in (STREAM, REST, AMQP, STANDBY, REPLAY)}
 
 
 @dataclass
@@ -100,6 +104,8 @@ class Pipeline:
         self.unfit: set[int] = set()
         self.dead: dict[tuple[str, str], int] = {}
         self._handover = Handover()
+        #: The time that frames of one burst share, and the header that says it.
+        self._received = (0, ("received", b"0"))
         self.orphans: dict[str, int] = {}
 
     def adopt(self, memory: Memory, outages: Outages, handover: Handover | None = None) -> None:
@@ -172,101 +178,139 @@ class Pipeline:
         return Batch(first, now)
 
     def proceed(self, batch: Batch, frames: Sequence[Frame]) -> None:
-        """Dispose of the next frames of a batch. Raises `Undisposed`, see `process`."""
-        ways = self._ways
-        position = batch.position
-        for frame in frames:
-            gateway = ways.get(frame.gateway)
-            if frame.source == EVENT:
-                self._event(batch, frame, position)
-            elif gateway is None:
-                self.orphans[frame.gateway] = self.orphans.get(frame.gateway, 0) + 1
-            else:
-                self._outages.seen(frame.gateway, frame.connection, frame.received)
-                self._frame(batch, gateway, frame, position)
-            position += 1
-        batch.position = position
-        batch.frames += len(frames)
+        """Dispose of the next frames of a batch. Raises `Undisposed`, see `process`.
 
-    def _frame(self, batch: Batch, gateway: Ways, frame: Frame, position: int) -> None:
-        """The way of one frame."""
-        if position in self.poisoned:
-            gateway.lost.counts.received += 1
-            self._bury(batch, gateway, frame, position, BadFrame(*self.poisoned[position]))
-            return
+        Some hundred frames go through one stage, then all of them through the next: each stage's code then stays in the
+        processor's first cache, which is worth a quarter of the time.
+        """
+        for start in range(0, len(frames), STAGE):
+            some = frames[start : start + STAGE]
+            sightings = self._sight(some, batch.position)
+            self._publish(batch, self._judge(batch, some, sightings))
+
+    def _sight(self, frames: Sequence[Frame], first: int) -> list[Sighting | BadFrame | None]:
+        """Read frames; None for what is no frame, or none of ours, a `BadFrame` for what must become a dead letter."""
+        ways, poisoned = self._ways, self.poisoned
+        found: list[Sighting | BadFrame | None] = []
+        position = first
         try:
-            sighting = gateway.sight(frame)
-            if sighting is None:
-                return
-            if position < self._handover.until:
-                sighting.way.counts.received -= 1  # counted when it was observed
-            if position in self._handover.superseded:
-                code = (sighting.traits & ~dedupe.STATE) | Disposition.SUPERSEDED
-                self._note(batch, code, sighting)
-                sighting.way.counts.superseded += 1
-            elif self._judge(batch, sighting):
-                self._publish(batch, sighting, frame, position)
-        except BadFrame as bad:
-            self._bury(batch, gateway, frame, position, bad)
+            for position, frame in enumerate(frames, first):
+                gateway = ways.get(frame.gateway)
+                if frame.source == EVENT or gateway is None:
+                    found.append(None)
+                elif position in poisoned:
+                    gateway.lost.counts.received += 1
+                    found.append(BadFrame(*poisoned[position]))
+                else:
+                    try:
+                        found.append(gateway.sight(frame))
+                    except BadFrame as bad:
+                        found.append(bad)
         except Exception as error:
             raise Undisposed(position, error) from error
+        return found
 
-    def _judge(self, batch: Batch, sighting: Sighting) -> bool:
-        """Have the window judge a frame, and note it for the ledger; whether it is to be published."""
-        code = self._memory.window.admit(
-            sighting.traits, sighting.identity, sighting.content, sighting.entity, batch.now
-        )
-        disposition = code & dedupe.DISPOSITION_MASK
-        if disposition != dedupe.DUPLICATE or code & dedupe.FROM_REST:
-            batch.codes.append(code)
-            batch.hashes += TRIPLE.pack(sighting.identity, sighting.content, sighting.entity)
-        way = sighting.way
-        if disposition == dedupe.DUPLICATE:
-            way.counts.duplicates += 1
-            return False
-        if way.learns:
-            self._learn(batch, way.counts.gateway, way.learn(sighting.meta, sighting.data), batch.now)
-        if disposition == dedupe.UNCHANGED:
-            way.counts.unchanged += 1
-            return False
-        return True
+    def _judge(
+        self, batch: Batch, frames: Sequence[Frame], sightings: Sequence[Sighting | BadFrame | None]
+    ) -> list[tuple[int, Frame, Sighting, str, bool]]:
+        """Have the window judge frames, in order, and note them for the ledger; dead letters and events are dealt with.
 
-    def _note(self, batch: Batch, code: int, sighting: Sighting) -> None:
-        """Have ledger and window know of a frame that is not published."""
-        self._memory.window.remember(code, sighting.identity, sighting.content, sighting.entity, batch.now)
-        batch.codes.append(code)
-        batch.hashes += TRIPLE.pack(sighting.identity, sighting.content, sighting.entity)
+        Returns of each frame that is to be published its position, itself, its sighting, its key and whether it collides.
+        """
+        fresh: list[tuple[int, Frame, Sighting, str, bool]] = []
+        position = batch.position
+        window, now = self._memory.window, batch.now
+        admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
+        try:
+            for frame, sighting in zip(frames, sightings, strict=True):
+                gateway = frame.gateway
+                if type(sighting) is not Sighting:
+                    # Records stay in the order received: those before it go first.
+                    self._publish(batch, fresh)
+                    fresh.clear()
+                    self._judge_other(batch, frame, sighting, position)
+                    position += 1
+                    continue
+                seen(gateway, frame.connection, frame.received)
+                way, identity, content, entity = sighting.way, sighting.identity, sighting.content, sighting.entity
+                if position < self._handover.until and self._superseded(sighting, position):
+                    code = (sighting.traits & ~dedupe.STATE) | Disposition.SUPERSEDED
+                    window.remember(code, identity, content, entity, now)
+                else:
+                    code = admit(sighting.traits, identity, content, entity, now)
+                disposition = code & dedupe.DISPOSITION_MASK
+                if disposition != dedupe.DUPLICATE or code & dedupe.FROM_REST:
+                    batch.codes.append(code)
+                    batch.hashes += TRIPLE.pack(identity, content, entity)
+                if disposition == dedupe.DUPLICATE:
+                    way.counts.duplicates += 1
+                elif disposition != Disposition.SUPERSEDED:
+                    if way.learns:
+                        self._learn(batch, gateway, way.learn(sighting.meta, sighting.data), now)
+                    if disposition == dedupe.UNCHANGED:
+                        way.counts.unchanged += 1
+                    else:
+                        own = sighting.own
+                        key = way.key(sighting.meta, sighting.data) or frame.hint or lookup(gateway, own or "") or own
+                        fresh.append((position, frame, sighting, key or gateway, window.collision))
+                position += 1
+        except Exception as error:
+            raise Undisposed(position, error) from error
+        batch.position = position
+        batch.frames += len(frames)
+        return fresh
 
-    def _publish(self, batch: Batch, sighting: Sighting, frame: Frame, position: int) -> None:
-        """Make the records of one frame, one for each layout."""
-        way, meta, data, own = sighting.way, sighting.meta, sighting.data, sighting.own
-        value = way.encode(meta, data)
-        late = frame.source == STREAM and position < self._handover.until
-        headers: Headers = [
-            ("type", way.type),
-            ("source", (STANDBY if late else frame.source).encode()),
-            ("received", b"%d" % frame.received),
-        ]
-        if meta.seq is not None:
-            headers.append(("seq", b"%d" % meta.seq))
-            if self._memory.window.collision:
-                headers.append(("collision", b"1"))
-                way.counts.collisions += 1
-        at = way.event_time(meta, data)
-        if at is None or not batch.now - OLDEST_EVENT <= at <= batch.now + NEWEST_EVENT:
-            at = frame.received
-        key = (
-            way.key(meta, data)
-            or frame.hint
-            or self._memory.learned.get(frame.gateway, own or "")
-            or own
-            or frame.gateway
-        ).encode()
-        for topic, framing in way.topics:
-            batch.records.append(Record(topic, key, framing + value, headers, at))
-            batch.owners.append(position)
-        batch.received.append(frame.received)
-        way.counts.published += 1
+    def _judge_other(self, batch: Batch, frame: Frame, sighting: BadFrame | Sighting | None, position: int) -> None:
+        """Deal with what is no frame that could be read."""
+        gateway = self._ways.get(frame.gateway)
+        if frame.source == EVENT:
+            self._event(batch, frame, position)
+        elif gateway is None:
+            self.orphans[frame.gateway] = self.orphans.get(frame.gateway, 0) + 1
+        else:
+            self._outages.seen(frame.gateway, frame.connection, frame.received)
+            if isinstance(sighting, BadFrame):
+                self._bury(batch, gateway, frame, position, sighting)
+
+    def _superseded(self, sighting: Sighting, position: int) -> bool:
+        """Whether the ledger shows something newer than a frame that was observed before the takeover. Counts it."""
+        counts = sighting.way.counts
+        counts.received -= 1  # counted when it was observed
+        superseded = position in self._handover.superseded
+        counts.superseded += superseded
+        return superseded
+
+    def _publish(self, batch: Batch, fresh: Sequence[tuple[int, Frame, Sighting, str, bool]]) -> None:
+        """Make the records of frames, one for each layout."""
+        values: list[bytes] = []
+        position = 0
+        oldest, newest = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT
+        try:
+            for position, _, sighting, _, _ in fresh:  # noqa: B007 - the position is for the error
+                values.append(sighting.way.encode(sighting.meta, sighting.data))
+            for (position, frame, sighting, key, collides), value in zip(fresh, values, strict=True):
+                way, meta, received, source = sighting.way, sighting.meta, frame.received, frame.source
+                if received != self._received[0]:
+                    self._received = received, ("received", b"%d" % received)
+                if source == STREAM and position < self._handover.until:
+                    source = STANDBY
+                headers: Headers = [way.header, _SOURCES[source], self._received[1]]
+                if meta.seq is not None:
+                    headers.append(("seq", b"%d" % meta.seq))
+                    if collides:
+                        headers.append(("collision", b"1"))
+                        way.counts.collisions += 1
+                at = way.event_time(meta, sighting.data)
+                if at is None or not oldest <= at <= newest:
+                    at = received
+                encoded = key.encode()
+                for topic, framing in way.topics:
+                    batch.records.append(Record(topic, encoded, framing + value, headers, at))
+                    batch.owners.append(position)
+                batch.received.append(received)
+                way.counts.published += 1
+        except Exception as error:
+            raise Undisposed(position, error) from error
 
     def _event(self, batch: Batch, frame: Frame, position: int) -> None:
         """Take an event of a connection; see `bridge.intake`."""
