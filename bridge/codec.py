@@ -21,7 +21,7 @@ from msgspec.structs import force_setattr
 
 from bridge import shape_reader
 from bridge.canonical import UNREADABLE, canonical, not_json
-from bridge.compiler import Module, checker, encoder
+from bridge.compiler import Module, checker, encoder, write_pair
 from bridge.envelope import Envelope, MetaCodec, has_duplicate_keys
 from bridge.errors import BadFrame, ConfigError
 from bridge.paths import write_getters
@@ -199,8 +199,7 @@ def _parts(frame_type: FrameType) -> tuple[Record, Record]:
 
 
 def _write_type(module: Module, frame_type: FrameType, meta: Record, data: Record, paths: Record | None) -> None:
-    both = f"{encoder(module, meta)}(meta) + {encoder(module, data)}(data)"
-    module.write("def encode(meta, data):", f"    return {both}")
+    write_pair(module, "encode", meta, data)
     write_getters(module, frame_type, meta, paths)
 
 
