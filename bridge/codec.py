@@ -10,7 +10,8 @@ unknown members in ``extensions`` or names what is wrong. Both take the same fra
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,11 +22,11 @@ from msgspec.structs import force_setattr
 
 from bridge import shape_reader
 from bridge.canonical import UNREADABLE, canonical, not_json
-from bridge.compiler import Module, checker, encoder
+from bridge.compiler import Module, checker, encoder, write_pair
 from bridge.envelope import Envelope, MetaCodec, has_duplicate_keys
 from bridge.errors import BadFrame, ConfigError
 from bridge.paths import write_getters
-from bridge.shape import EXTENSIONS, Record, json_type, members
+from bridge.shape import ABSENT, EXTENSIONS, Record, json_type, make_struct, members
 
 if TYPE_CHECKING:
     from bridge.catalog import FrameType
@@ -44,6 +45,9 @@ __all__ = [
 
 #: What goes before the fingerprint (Avro specification, Single-object encoding).
 SINGLE_OBJECT: Final = b"\xc3\x01"
+
+#: Names of unknown members of one type that are read at full speed.
+_MOST_UNKNOWN: Final = 32
 
 _WHOLE: Final = msgspec.json.Decoder(Raw)
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -79,6 +83,9 @@ class Codec:
         _adopt(self, names)
         self._decode = msgspec.json.Decoder(self._data.struct).decode
         self._known = frozenset(field.name for field in self._data.fields)
+        #: Names of unknown members that frames had, sorted; the Struct has a field for each, see `_expect`.
+        self._unknown: tuple[str, ...] = ()
+        self._unknown_of: Callable[[Any], tuple[Any, ...]] = attrgetter(EXTENSIONS)
         self._intact: Callable[[Any], bool] | None = names[intact] if intact else None
 
     def decode_data(self, raw: bytes | Raw) -> Any:
@@ -90,6 +97,8 @@ class Codec:
         try:
             data = self._decode(raw)
             if self._intact is None or self._intact(data):
+                if self._unknown and (found := self._extensions(data)):
+                    force_setattr(data, EXTENSIONS, found)
                 return data
         except UNREADABLE:
             pass  # the exact way finds out why, or that there is nothing wrong but unknown members
@@ -98,6 +107,11 @@ class Codec:
         except UNREADABLE as error:
             raise not_json(error) from error
 
+    def _extensions(self, data: Any) -> dict[str, str]:
+        """Return the unknown members of a payload that was read with a field for each."""
+        values = self._unknown_of(data)
+        return {name: str(value, "utf-8") for name, value in zip(self._unknown, values, strict=True) if value}
+
     def _decode_known(self, raw: bytes | Raw) -> Any:
         """Read a payload that has unknown members, but all its known ones are right: four times as fast as exactly.
 
@@ -105,14 +119,36 @@ class Codec:
         """
         try:
             found = members(raw)
-            unknown = {name: bytes(found.pop(name)).decode() for name in [*found] if name not in self._known}
+            unknown = {name: bytes(found.pop(name)).decode() for name in sorted(found.keys() - self._known)}
             data = self._decode(_ENCODE(found))
         except UNREADABLE:
             return None
         if not self._data.open or (self._intact is not None and not self._intact(data)):
             return None
         force_setattr(data, EXTENSIONS, unknown)
+        self._expect(unknown)
         return data
+
+    def _expect(self, names: Iterable[str]) -> None:
+        """Read unknown members of these names at full speed from now on: what came once comes again.
+
+        Bounded: a gateway may make up names for ever.
+        """
+        plain = {name for name in names if name.isprintable() and '"' not in name and "\\" not in name}
+        wanted = (plain | {*self._unknown}) - {EXTENSIONS}
+        if len(wanted) > _MOST_UNKNOWN or wanted <= {*self._unknown}:
+            return
+        ordered = sorted(wanted)
+        attributes = {f"unknown_{number}": name for number, name in enumerate(ordered)}
+        struct = make_struct(
+            self._data.name,
+            [*self._data.definitions(), *((attribute, Raw, ABSENT) for attribute in attributes)],
+            self._data.renamed() | attributes,
+        )
+        # `extensions` itself, which is empty, is there so that there are always two: of one, attrgetter makes no tuple.
+        self._unknown = (EXTENSIONS, *ordered)
+        self._unknown_of = attrgetter(EXTENSIONS, *attributes)
+        self._decode = msgspec.json.Decoder(struct).decode
 
     def to_python(self, meta: Any, data: Any) -> dict[str, Any]:
         """Return what fastavro would be given; for tests and tools."""
@@ -203,8 +239,7 @@ def _parts(frame_type: FrameType) -> tuple[Record, Record]:
 
 
 def _write_type(module: Module, frame_type: FrameType, meta: Record, data: Record, paths: Record | None) -> None:
-    both = f"{encoder(module, meta)}(meta) + {encoder(module, data)}(data)"
-    module.write("def encode(meta, data):", f"    return {both}")
+    write_pair(module, "encode", meta, data)
     write_getters(module, frame_type, meta, paths)
 
 

@@ -90,6 +90,13 @@ def encoder(module: Module, record: Record) -> str:
     return module.function("encode", record, lambda name: _write_encoder(module, name, record))
 
 
+def write_pair(module: Module, name: str, first: Record, second: Record) -> None:
+    """Write the function `(first, second) → their Avro bytes`, one after the other; both in one piece are quicker."""
+    begin, parts = _parts(module, first, "first", 0)
+    rest, more = _parts(module, second, "second", len(first.fields) + 1)
+    module.write(f"def {name}(first, second):", *begin, *rest, f"    return join(({', '.join(parts + more)},))")
+
+
 def checker(module: Module, record: Record) -> str | None:
     """Write the function that tells whether what msgspec left as text is what the schema wants; return its name.
 
@@ -114,19 +121,27 @@ class _Taken:
 
 
 def _write_encoder(module: Module, name: str, record: Record) -> None:
-    lines = [f"def {name}(record):"]
+    lines, parts = _parts(module, record, "record", 0)
+    returned = f"join(({', '.join(parts)},))" if parts else 'b""'
+    module.write(f"def {name}(record):", *lines, f"    return {returned}")
+
+
+def _parts(module: Module, record: Record, value: str, number: int) -> tuple[list[str], list[str]]:
+    """Return the lines that make the bytes of each field, and the names of the parts to join. number: of the first."""
+    lines: list[str] = []
     parts: list[str] = []
-    for number, field in enumerate(record.fields):
+    for field in record.fields:
         lines.append(f"    # {field.name}: {' or '.join(field.shape.expects)}")
-        made, more = _field(module, field.shape, f"record.{field.attribute}", number)
+        made, more = _field(module, field.shape, f"{value}.{field.attribute}", number)
         lines += [f"    {line}" for line in made]
         parts += more
+        number += 1
     if record.open:
-        everything = _bytes(module, Map(Text()), "more", None)
-        lines += [f"    # {EXTENSIONS}", f"    more = record.{EXTENSIONS}", f"    more = {everything}"]
-        parts.append("more")
-    lines.append(f"    return join(({', '.join(parts)},))" if parts else '    return b""')
-    module.write(*lines)
+        last = f"v{number}"
+        everything = _bytes(module, Map(Text()), last, None)
+        lines += [f"    # {EXTENSIONS}", f"    {last} = {value}.{EXTENSIONS}", f"    {last} = {everything}"]
+        parts.append(last)
+    return lines, parts
 
 
 def _field(module: Module, shape: Shape, value: str, number: int) -> tuple[list[str], list[str]]:

@@ -65,6 +65,8 @@ class Window:
         self._last: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._slices: deque[_Slice] = deque()
         self._slice = _Slice(0)
+        #: The slice is closed at the first frame later than this (ms).
+        self._until = 0.0
         #: Set by `admit`: the frame it admitted has a known identity but other content.
         self.collision = False
         #: What came before this time (ms) may have been forgotten; None: nothing was yet.
@@ -129,9 +131,7 @@ class Window:
     def remember(self, code: int, identity: int, content: int, entity: int, now: int) -> None:
         """Take in one disposed frame: the one way into the window, live and from the ledger."""
         current = self._slice
-        if not current.start:
-            current.start = now
-        elif len(current.identities) >= SLICE_IDENTITIES or (now - current.start) * SLICES_PER_SPAN > self.span:
+        if now > self._until or len(current.identities) >= SLICE_IDENTITIES:
             current = self._turn(now)
         if code & IDENTIFIED:
             known = self._seen.setdefault(identity, content)
@@ -170,7 +170,11 @@ class Window:
             del last[entity]
 
     def _turn(self, now: int) -> _Slice:
-        """Close the present slice and begin the next; forget what is beyond the number allowed."""
+        """Begin the next slice, close the present if it has begun; forget what is beyond the number allowed."""
+        self._until = now + self.span / SLICES_PER_SPAN
+        if not self._slice.start:
+            self._slice.start = now
+            return self._slice
         self._slice.end = now
         self._slices.append(self._slice)
         self._slice = _Slice(now)

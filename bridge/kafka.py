@@ -68,7 +68,8 @@ def producer_config(config: Settings, *, transactional_id: str) -> dict[str, Any
         **_base(config, role="producer"),
         "message.max.bytes": MESSAGE_BYTES,
         "compression.type": "lz4",
-        "linger.ms": 5,
+        # A commit waits for nothing; of a transaction that is still growing, few large requests are better than many.
+        "linger.ms": 100,
         # A bridge that was cut off for a while should not wait much longer once the broker is back.
         "reconnect.backoff.max.ms": 2_000,
         "message.timeout.ms": timeout * 3 // 4,

@@ -49,6 +49,8 @@ HEARTBEAT_EVERY: Final = 0.5
 #: The cap of one transaction, so that it stays short.
 MAX_FRAMES: Final = 4000
 MAX_BYTES: Final = 8 << 20
+#: Frames after which their records are handed over, while the rest of the transaction is still encoded.
+CHUNK: Final = 1000
 #: After a batch that was too large only as a whole, larger ones are tried again in steps of so many seconds.
 CRAMPED: Final = 60.0
 #: A producer that lived shorter (s) died of something that will not pass at once.
@@ -296,7 +298,7 @@ class Lane:
             ):
                 if self._clock() >= self._deadline:
                     raise GivenUp("stopped with frames left in the journal", where="lane")
-                batch = self._next_batch()
+                batch = self._next_batch(publisher)
                 if batch or self._outages.changed:
                     self._commit(publisher, batch)
                     self.committed_at = wrote = self._clock()
@@ -312,18 +314,23 @@ class Lane:
         publisher.commit([], self._said(RESIGN), parts.lane)
         self._log.info("lane_resigned", position=self._position)
 
-    def _next_batch(self) -> Batch:
-        """What has arrived since the last transaction, up to its cap."""
+    def _next_batch(self, publisher: Publisher) -> Batch:
+        """What has arrived since the last transaction, up to its cap; all but the last records are handed over already."""
         parts, pipeline = self._parts, self._parts.pipeline
         first, frames = parts.journal.read(self._position, max_frames=self._most, max_bytes=MAX_BYTES)
         if first != self._position:
             self._log.error("journal_damaged", frames_lost=first - self._position)
+        batch = pipeline.begin(first, frames, parts.now())
         try:
-            batch = pipeline.process(first, frames, parts.now())
+            for start in range(0, len(frames), CHUNK):
+                publisher.send(batch.records)
+                pipeline.proceed(batch, frames[start : start + CHUNK])
+            pipeline.finish(batch)
         except Undisposed as undisposed:
             # A bug of ours must not stop the feed: the frame becomes a dead letter once the ledger is read again.
             self._log.exception("frame_failed", position=undisposed.position)
             pipeline.poisoned[undisposed.position] = ("internal_error", undisposed.what)
+            publisher.abort()
             raise
         for gateway, count in pipeline.drain_orphans().items():
             self._log.error("frames_dropped", gateway=gateway, frames=count, reason="not in the configuration")

@@ -44,6 +44,11 @@ _EPOCH_OF_NO_ZONE: Final = _EPOCH.replace(tzinfo=None)
 #: Shortest text with a date and a time to the second.
 _MOMENT: Final = len("2026-05-10T13:42:11")
 _DAY: Final = 86_400_000
+#: Text of a time to the second → ms since the epoch, of UTC times met so far, some minutes of them.
+_SECONDS: Final[dict[str, int]] = {}
+_MANY_SECONDS: Final = 1024
+#: What may follow the second in the usual texts of a UTC time → ms.
+_FRACTIONS: Final = {f".{ms:03}Z": ms for ms in range(1000)} | {"Z": 0, "+00:00": 0}
 _PLAIN: Final = (Text, Integer, Boolean, Number, Anything)
 
 #: What goes on where a path has led to a value: given shape and variable, it returns lines.
@@ -120,13 +125,24 @@ def moment(value: object) -> int | None:
         return value if 0 < value < _LATEST else None
     if type(value) is not str or len(value) < _MOMENT:
         return None
+    # Times come in order: all but the last digits are those of the frame before, and the calendar was asked already.
+    second = _SECONDS.get(value[:_MOMENT])
+    fraction = _FRACTIONS.get(value[_MOMENT:])
+    if second is not None and fraction is not None:
+        return second + fraction
     try:
         since = datetime.fromisoformat(value if value[-1] != "z" else value.upper())
         passed = since - (_EPOCH if since.tzinfo else _EPOCH_OF_NO_ZONE)
     except (ValueError, OverflowError):
         return None
     found_ms = passed.days * _DAY + passed.seconds * 1000 + passed.microseconds // 1000
-    return found_ms if found_ms > 0 else None
+    if found_ms <= 0:
+        return None
+    if fraction is not None:
+        if len(_SECONDS) >= _MANY_SECONDS:
+            _SECONDS.clear()
+        _SECONDS[value[:_MOMENT]] = found_ms - fraction
+    return found_ms
 
 
 def texts(steps: Sequence[str]) -> Callable[[bytes | Raw], Iterator[Raw]]:

@@ -91,6 +91,11 @@ class Publisher:
         self._reports = reports
         self._waiting = waiting
         self._give_up = give_up
+        #: Of the open transaction: when it began, how many of its records were handed over, what aborted it before its
+        #: commit was asked for.
+        self._began: float | None = None
+        self._sent = 0
+        self._aborted: Aborted | None = None
 
     def fence(self) -> None:
         """Become the only producer of the transactional id; its predecessor's open transaction is aborted.
@@ -102,35 +107,47 @@ class Publisher:
         except Aborted as aborted:
             raise aborted.error from aborted
 
+    def send(self, records: Sequence[Record]) -> None:
+        """Hand over records of the next transaction before it is complete: the broker takes them meanwhile.
+
+        records: all of it so far; those that an earlier call handed over stay before them and are not sent again. Where
+        the transaction had to be aborted, `commit` says so. Raises `Fenced`, `Restart` or `GivenUp`.
+        """
+        if self._aborted is None and len(records) > self._sent:
+            try:
+                self._hand_over(records)
+            except Aborted as aborted:
+                self._aborted = aborted
+
     def commit(self, records: Sequence[Record], entry: Record, partition: int) -> float:
         """Publish records and their ledger entry in one transaction.
 
-        Returns the seconds it took. Raises `Aborted`, `Fenced`, `Restart` or `GivenUp`.
+        records: all of them, those that `send` took included. Returns the seconds from the first of them to the commit.
+        Raises `Aborted` (then nothing is sent, all may be tried again), `Fenced`, `Restart` or `GivenUp`.
         """
-        started = self._clock()
+        if self._aborted is not None:
+            earlier, self._aborted = self._aborted, None
+            raise earlier
+        self._hand_over(records)
         producer = self._producer
-        self._reports.refused()  # what an earlier transaction left is not this one's
         try:
-            self._repeat(producer.begin_transaction)
-            produce = producer.produce
-            for record in records:
-                try:
-                    # By position (the two None are callbacks): keywords cost as much as the rest of the call.
-                    produce(record.topic, record.value, record.key, -1, None, None, record.timestamp, record.headers)
-                except BufferError:
-                    self._when_room(record)
             producer.produce(entry.topic, entry.value, entry.key, partition=partition, timestamp=entry.timestamp)
             self._repeat(lambda: producer.commit_transaction(CALL))
         except FAILURES as error:  # of produce()
             raise self._abort(_failure(error)) from error
         except Aborted as aborted:
             self._end()
-            refused = self._reports.refused()
-            if refused is None:
-                raise
-            cause, topic = refused  # the commit only says that some record failed
-            raise Aborted(kafka.classify(cause, name=topic), cause.code()) from aborted
-        return self._clock() - started
+            raise self._blame(aborted) from aborted
+        assert self._began is not None  # noqa: S101 - for the type checker
+        seconds = self._clock() - self._began
+        self._began, self._sent = None, 0
+        return seconds
+
+    def abort(self) -> None:
+        """Give up what `send` began; nothing of it is visible. Raises `Fenced`, `Restart` or `GivenUp`."""
+        self._aborted = None
+        if self._began is not None:
+            self._end()
 
     def culprit(self, records: Sequence[Record]) -> tuple[int, BridgeError] | None:
         """Find the record that Kafka refuses, by sending each alone in a transaction that is aborted.
@@ -171,6 +188,24 @@ class Publisher:
         """
         self._producer.purge()
 
+    def _hand_over(self, records: Sequence[Record]) -> None:
+        """Give the client what it does not have; begin a transaction where none is open."""
+        if self._began is None:
+            self._reports.refused()  # what an earlier transaction left is not this one's
+            self._repeat(self._producer.begin_transaction)
+            self._began = self._clock()
+        produce = self._producer.produce
+        try:
+            for record in records[self._sent :] if self._sent else records:
+                try:
+                    # By position (the two None are callbacks): keywords cost as much as the rest of the call.
+                    produce(record.topic, record.value, record.key, -1, None, None, record.timestamp, record.headers)
+                except BufferError:
+                    self._when_room(record)
+        except FAILURES as error:
+            raise self._abort(_failure(error)) from error
+        self._sent = len(records)
+
     def _when_room(self, record: Record) -> None:
         """The client's queue is full: wait until the broker has taken some of it."""
         while True:
@@ -191,10 +226,19 @@ class Publisher:
         if isinstance(verdict, (Fenced, Restart)) and error.fatal():
             return verdict
         self._end()
-        return Aborted(kafka.classify(error), error.code())
+        return self._blame(Aborted(kafka.classify(error), error.code()))
+
+    def _blame(self, aborted: Aborted) -> Aborted:
+        """Name the record that was refused, if one was: produce and commit only say that the transaction has failed."""
+        refused = self._reports.refused()
+        if refused is None:
+            return aborted
+        cause, topic = refused
+        return Aborted(kafka.classify(cause, name=topic), cause.code())
 
     def _end(self) -> None:
         """Abort the open transaction."""
+        self._began, self._sent = None, 0
         try:
             self._repeat(lambda: self._producer.abort_transaction(CALL))
         except Aborted as aborted:

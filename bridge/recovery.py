@@ -120,9 +120,12 @@ class Outages:
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
         self._opened: dict[tuple[str, str], int] = {}
 
-    def seen(self, gateway: str, connection: str, received: int) -> None:
-        """Take note of a frame. received: ms since the epoch."""
-        self._last[gateway, connection] = received
+    def seen(self, gateway: str, connection: str, received: int, meta: Any = None) -> None:
+        """Take note of a frame. received: ms since the epoch. meta: its envelope, where it could be read."""
+        key = (gateway, connection)
+        self._last[key] = received
+        if meta is not None:
+            self.metas[key] = meta
 
     def event(self, gateway: str, connection: str, event: str, facts: Mapping[str, Any], at: int) -> list[Record]:
         """Take an event; see the module. at: ms since the epoch. Returns the gap records it makes."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bridge.catalog import FrameType, Kind
     from bridge.frame import Frame
 
+_hash: Final = xxhash.xxh3_64_intdigest
 #: A gateway may invent types; each is told apart for dedupe, up to this many.
 UNKNOWN_TYPES: Final = 1000
 #: What all types beyond those are called, and frames whose type can't be made out.
@@ -122,8 +123,7 @@ class Ways:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
         raw = frame.raw
         try:
-            if frame.source != STREAM:
-                raw = readable(frame)
+            raw = raw if frame.source == STREAM else readable(frame)
             envelope = self._decode(raw)
         except BadFrame:
             # Members of an acknowledgement or error are not those of a push.
@@ -142,18 +142,16 @@ class Ways:
         if len(raw) > way.max_value // 2 and (size := len(way.encode(meta, data))) > way.max_value:
             raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
 
-        content = xxhash.xxh3_64_intdigest(text, way.seed)
+        content = _hash(text, way.seed)
         own = way.entity(meta, data)
-        entity = xxhash.xxh3_64_intdigest((own or "").encode(), way.family)
+        entity = _hash(own.encode() if own else b"", way.family)
         traits = way.traits
         named = way.identity(meta, data)
         if named is not None:
-            identity = xxhash.xxh3_64_intdigest(named, way.seed)
+            identity = _hash(named, way.seed)
         else:
             # The entity may stand in the envelope alone: equal data of two tokens are two frames.
-            identity = content ^ entity
-            if self._private:
-                identity ^= self._owner(frame, meta)
+            identity = content ^ entity ^ (self._owner(frame, meta) if self._private else 0)
             if traits & dedupe.STATE:
                 traits &= ~dedupe.IDENTIFIED
         if frame.source == REST:
@@ -229,6 +227,8 @@ class Way:
         """name: the type as the gateway sends it. max_value: largest record value (bytes) that its topics take."""
         self.max_value = max_value
         self.type = name.encode(errors="replace")
+        #: The header that says it.
+        self.header = ("type", self.type)
         self.publish = frame_type.publish
         self.topics = tuple(route.topics.get(frame_type.type, ()))
         self.counts = Counts(route.gateway, frame_type.type)

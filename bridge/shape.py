@@ -49,6 +49,7 @@ _ELEMENTS: Final = msgspec.json.Decoder(list[Raw])
 _STRING: Final = msgspec.json.Decoder(str)
 #: No JSON value fits this type. A member that the gateway calls "extensions" therefore always takes the exact way.
 _Unsendable = Annotated[dict[str, str], msgspec.Meta(min_length=1, max_length=0)]
+_QUOTE: Final = ord('"')
 #: More digits than any integer of 64 bits has.
 _MANY_DIGITS: Final = 20
 
@@ -305,6 +306,8 @@ class Choice(Shape):
         self.raw = any(shape.raw for shape in shapes)
         #: Whether the branch must be found from the text when the value is written.
         self.mixed = self.raw and self.only is None
+        #: Index of the branch for strings, if there is one.
+        self.string = next((index for index, shape in branches if isinstance(shape, Text)), None)
         self.expects = tuple(dict.fromkeys(name for shape in shapes for name in shape.expects))
         self.nullable = null is not None
         if self.nullable:
@@ -334,13 +337,22 @@ class Choice(Shape):
     def open(self, value: Raw) -> tuple[int, Any]:
         """Return the branch's index and the value as that branch has it, of a mixed union's text that is not null."""
         text = bytes(value)
+        if self.string is not None and text[0] == _QUOTE:  # nearly always
+            return self.string, _STRING.decode(text)
         index, shape = self.pick(text, "")
         return index, shape.read(text, "")
 
     def fits(self, value: Raw) -> bool:
-        """Whether a mixed union's text, null included, is of one of the branches, to the last detail."""
+        """Whether a mixed union's text, null included, is of one of the branches, to the last detail.
+
+        Raises `msgspec.DecodeError` or `UnicodeDecodeError` where a string is none that Unicode allows.
+        """
+        text = bytes(value)
+        if self.string is not None and text[0] == _QUOTE:
+            _STRING.decode(text)
+            return True
         try:
-            self.read(bytes(value), "")
+            self.read(text, "")
         except BadFrame:
             return False
         return True
@@ -429,7 +441,7 @@ class Record(Shape):
                 values[field.attribute] = field.read(raw, f"{path}.{field.name}")
             elif field.required:
                 raise BadFrame("missing_field", "a required field is absent", path=f"{path}.{field.name}")
-        extensions = {name: bytes(raw).decode() for name, raw in found.items()} | dict(more)
+        extensions = {name: bytes(found[name]).decode() for name in sorted(found)} | dict(more)
         if extensions:
             if not self.open:
                 raise BadFrame("unknown_field", "the record has no place for unknown members", path=path)

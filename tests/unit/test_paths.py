@@ -214,6 +214,18 @@ def test_any_time_is_read_to_the_millisecond(at: datetime, minutes: int | None) 
     assert moment(text) == (at.replace(tzinfo=zone) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30)),  # noqa: DTZ001 - UTC, as written
+    st.lists(st.sampled_from([".000Z", ".123Z", ".999Z", "Z", "+00:00", "+01:00", ".5Z", ""]), min_size=2, max_size=5),
+)
+def test_a_second_that_was_read_before_is_read_alike(at: datetime, endings: list[str]) -> None:
+    """What is remembered of one text is right for every other of the same second."""
+    second = at.replace(microsecond=0).isoformat()
+    for ending in endings:
+        exact = datetime.fromisoformat(second + (ending or "Z"))
+        assert moment(second + ending) == (exact - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
 @given(st.one_of(st.text(max_size=40), st.integers(), json_texts().map(lambda text: msgspec.Raw(text.encode()))))
 def test_no_value_makes_event_time_raise(value: Any) -> None:
     """Whatever a gateway sends, there is a time or none."""

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from bridge import kafka
 from bridge.errors import Fenced, LaneError, Restart
+from bridge.frame import Record
 from bridge.publisher import Aborted, Publisher
 
 
@@ -77,3 +78,127 @@ def test_an_abort_is_no_end() -> None:
     with pytest.raises(Exception, match="text") as raised:
         fence(error(KafkaError._TIMED_OUT, abort=True))
     assert not isinstance(raised.value, (Fenced, Restart, Aborted))
+
+
+class Recording:
+    """A client that notes what it is asked; `failing` names the calls that raise, each once."""
+
+    def __init__(self, **failing: BaseException) -> None:
+        """failing: call → what it raises the first time."""
+        self.calls: list[str] = []
+        self._failing = failing
+
+    def begin_transaction(self) -> None:
+        """See the client."""
+        self._called("begin")
+
+    def produce(self, topic: str, value: bytes, *_: object, **__: object) -> None:
+        """See the client."""
+        self._called(f"{topic} {value.decode()}")
+
+    def commit_transaction(self, _timeout: float) -> None:
+        """See the client."""
+        self._called("commit")
+
+    def abort_transaction(self, _timeout: float) -> None:
+        """See the client."""
+        self._called("abort")
+
+    def _called(self, call: str) -> None:
+        self.calls.append(call)
+        if (failure := self._failing.pop(call.replace(" ", "_"), None)) is not None:
+            raise failure
+
+
+def record(value: bytes, topic: str = "t") -> Record:
+    """A record that is told by its value."""
+    return Record(topic, b"key", value, [], 1)
+
+
+ENTRY = record(b"entry", "ledger")
+
+
+def publisher(client: Any, reports: kafka.Reports | None = None) -> Publisher:
+    """A publisher of a client that needs no fencing."""
+    return Publisher(
+        client,
+        transactional_id="lane",
+        reports=reports or kafka.Reports(),
+        waiting=lambda _: None,
+        give_up=lambda: False,
+    )
+
+
+class TestSending:
+    """Records are handed over while the transaction still grows."""
+
+    def test_each_record_is_sent_once_and_in_order(self) -> None:
+        """What was handed over before is part of the transaction; the commit adds the rest and the entry."""
+        client = Recording()
+        lane = publisher(client)
+        records: list[Record] = []
+        lane.send(records)
+        assert client.calls == []  # a batch without records begins no transaction
+        for value in (b"1", b"2", b"3"):
+            records.append(record(value))
+            lane.send(records)
+            lane.send(records)
+        records.append(record(b"4"))
+        lane.commit(records, ENTRY, 0)
+        assert client.calls == ["begin", "t 1", "t 2", "t 3", "t 4", "ledger entry", "commit"]
+
+    def test_the_next_transaction_begins_anew(self) -> None:
+        """Nothing of the last one is taken for its own."""
+        client = Recording()
+        lane = publisher(client)
+        for value in (b"1", b"2"):
+            lane.send([record(value)])
+            lane.commit([record(value)], ENTRY, 0)
+        assert client.calls == ["begin", "t 1", "ledger entry", "commit", "begin", "t 2", "ledger entry", "commit"]
+
+    def test_an_abort_on_the_way_is_told_by_the_commit_and_all_is_sent_again(self) -> None:
+        """The one who fills the batch need not know: nothing more is sent until the commit was asked for."""
+        client = Recording(t_2=error(KafkaError._STATE))
+        reports = kafka.Reports()
+        lane = publisher(client, reports)
+        records = [record(b"1")]
+        lane.send(records)
+        records.append(record(b"2"))
+        lane.send(records)
+        records.append(record(b"3"))
+        lane.send(records)
+        assert client.calls == ["begin", "t 1", "t 2", "abort"]
+        with pytest.raises(Aborted):
+            lane.commit(records, ENTRY, 0)
+        client.calls.clear()
+        lane.commit(records, ENTRY, 0)
+        assert client.calls == ["begin", "t 1", "t 2", "t 3", "ledger entry", "commit"]
+
+    def test_an_abort_on_the_way_says_which_record_was_refused(self) -> None:
+        """A delivery report may come while the transaction still grows: then produce fails without a reason."""
+        reports = kafka.Reports()
+        client = Recording(t_2=error(KafkaError._STATE))
+        lane = publisher(client, reports)
+        lane.send([record(b"1")])
+        reports._refused = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), "t"
+        lane.send([record(b"1"), record(b"2")])
+        with pytest.raises(Aborted) as aborted:
+            lane.commit([record(b"1"), record(b"2")], ENTRY, 0)
+        assert aborted.value.poison
+
+    def test_what_was_begun_can_be_given_up(self) -> None:
+        """Only where something was begun; the next transaction has nothing of it."""
+        client = Recording()
+        lane = publisher(client)
+        lane.abort()
+        assert client.calls == []
+        lane.send([record(b"1")])
+        lane.abort()
+        lane.commit([], ENTRY, 0)
+        assert client.calls == ["begin", "t 1", "abort", "begin", "ledger entry", "commit"]
+
+    def test_a_lost_lane_is_told_at_once(self) -> None:
+        """Fenced while the transaction grows: no use to encode more."""
+        lane = publisher(Recording(begin=error(KafkaError._FENCED, fatal=True)))
+        with pytest.raises(Fenced):
+            lane.send([record(b"1")])
