@@ -244,7 +244,8 @@ class Lane:
         """Begin to read the ledger a window before the oldest frame that may have to be published."""
         now, oldest = self._parts.now(), self._parts.journal.oldest()
         if reader.seek(min(now, oldest if oldest is not None else now) - memory.window.span):
-            memory.known_since = now
+            # No retention of the ledger is shorter than the window: younger entries are all there.
+            memory.known_since = now - memory.window.span
 
     def _take_over(
         self,

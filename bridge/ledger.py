@@ -208,7 +208,7 @@ class Memory:
             self.window.replay(entry.codes, entry.hashes, at)
             self.wrote[entry.journal] = at
         if self.known_since is not None and not self.entries:
-            self.known_since = at
+            self.known_since = min(self.known_since, at)
         for learned in entry.learned:
             self.learned.learn(learned.gateway, learned.id, learned.key, at, span=self.window.span)
         self.cursors.update(entry.cursors)
