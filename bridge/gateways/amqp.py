@@ -206,6 +206,7 @@ class AmqpReplay:
                 raise Unreachable("the connection was cut", where=self._settings.url.host)
             if intake.full:
                 await intake.room()
+                replay.busy(outside.monotonic())
             wanted = replay.take(
                 message.body,
                 routing_key=message.routing_key or "",

@@ -382,6 +382,15 @@ def test_without_a_jdk_the_error_says_what_to_install(monkeypatch: pytest.Monkey
         KafkaCluster(tmp_path / "broker")
 
 
+def test_without_rabbitmq_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither installed nor to be had from Debian: the error names the package."""
+    monkeypatch.setattr(fetch, "CACHE", tmp_path)
+    monkeypatch.setattr(fetch, "_has_rabbitmq", lambda _root: False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(fetch.FetchError, match=r"`apt-get`.*rabbitmq-server"):
+        fetch.fetch_rabbitmq()
+
+
 def test_archive_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
     """A changed, a missing and an unexpected file are each named."""
     for name in ("same.jar", "changed.jar", "extra.jar"):
