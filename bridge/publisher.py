@@ -11,7 +11,7 @@ Delivery reports are asked for failures only: a commit fails if any record of it
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -119,17 +119,13 @@ class Publisher:
                     produce(record.topic, record.value, record.key, -1, None, None, record.timestamp, record.headers)
                 except BufferError:
                     self._when_room(record)
-            producer.produce(entry.topic, entry.value, entry.key, partition=partition, timestamp=entry.timestamp)
+            self._when_room(entry, partition=partition)
             self._repeat(lambda: producer.commit_transaction(CALL))
         except FAILURES as error:  # of produce()
-            raise self._abort(_failure(error)) from error
+            raise self._blamed(self._abort(_failure(error))) from error
         except Aborted as aborted:
             self._end()
-            refused = self._reports.refused()
-            if refused is None:
-                raise
-            cause, topic = refused  # the commit only says that some record failed
-            raise Aborted(kafka.classify(cause, name=topic), cause.code()) from aborted
+            raise self._blamed(aborted) from aborted
         return self._clock() - started
 
     def culprit(self, records: Sequence[Record]) -> tuple[int, BridgeError] | None:
@@ -144,14 +140,7 @@ class Publisher:
             found: list[KafkaError] = []
             try:
                 self._repeat(self._producer.begin_transaction)
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    headers=record.headers,
-                    timestamp=record.timestamp,
-                    on_delivery=_into(found),
-                )
+                self._when_room(record, on_delivery=_into(found))
                 while not found and self._producer.flush(CALL):
                     if self._give_up():
                         raise GivenUp("stopped while a refused record was sought", where="kafka")
@@ -171,17 +160,22 @@ class Publisher:
         """
         self._producer.purge()
 
-    def _when_room(self, record: Record) -> None:
-        """The client's queue is full: wait until the broker has taken some of it."""
+    def _when_room(self, record: Record, **options: Any) -> None:
+        """Hand a record to the client; if its queue is full, wait until the broker has taken some of it."""
         while True:
-            self._producer.poll(0.05)
             try:
                 self._producer.produce(
-                    record.topic, record.value, record.key, headers=record.headers, timestamp=record.timestamp
+                    record.topic,
+                    record.value,
+                    record.key,
+                    headers=record.headers,
+                    timestamp=record.timestamp,
+                    **options,
                 )
             except BufferError:
                 if self._give_up():
                     raise GivenUp("stopped while the queue was full", where="kafka") from None
+                self._producer.poll(0.05)
                 continue
             return
 
@@ -192,6 +186,14 @@ class Publisher:
             return verdict
         self._end()
         return Aborted(kafka.classify(error), error.code())
+
+    def _blamed(self, failure: LaneError) -> LaneError:
+        """An abort with its cause: the call that failed, be it a commit or the next produce(), only says that one is."""
+        refused = self._reports.refused()
+        if refused is None or not isinstance(failure, Aborted):
+            return failure
+        cause, topic = refused
+        return Aborted(kafka.classify(cause, name=topic), cause.code())
 
     def _end(self) -> None:
         """Abort the open transaction."""
