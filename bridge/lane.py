@@ -290,6 +290,7 @@ class Lane:
                 if batch or self._outages.changed:
                     self._commit(publisher, batch)
                     self.committed_at = wrote = self._clock()
+                    journal.confirm()
                 self._position = batch.position
                 journal.trim(self._position)
                 parts.tally.batch(pipeline, self._outages, batch, parts.now())
@@ -299,6 +300,7 @@ class Lane:
                 # Also where frames came that needed no transaction, such as duplicates only.
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, position=self._position), parts.lane)
                 self.committed_at = wrote = self._clock()
+                journal.confirm()
         publisher.commit([], self._entry_record(kind=RESIGN, position=self._position), parts.lane)
         self._log.info("lane_resigned", position=self._position)
 
