@@ -121,14 +121,16 @@ class Pipeline:
                 if msgspec.json.decode(frame.raw)["event"] in {"down", "up"}:
                     found.append(Outage(position, frame.gateway, frame.connection, frame.received))
             elif gateway is not None:
+                buried = xxhash.xxh3_64_intdigest(frame.raw, gateway.dead_seed)
                 try:
-                    sighting = gateway.sight(frame)
+                    one = gateway.sight(frame)
                 except Exception:  # noqa: BLE001 - the active too makes a dead letter of a frame that meets a bug
-                    identity = xxhash.xxh3_64_intdigest(frame.raw, gateway.dead_seed)
-                    found.append(Seen(position, identity, 0, 0, dedupe.IDENTIFIED))
+                    found.append(Seen(position, buried, 0, 0, dedupe.IDENTIFIED))
                     continue
-                if sighting is not None:
-                    found.append(Seen(position, sighting.identity, sighting.content, sighting.entity, sighting.traits))
+                if one is not None:
+                    found.append(
+                        Seen(position, one.identity, one.content, one.entity, one.traits, buried, frame.received)
+                    )
         return found
 
     @property
@@ -174,7 +176,8 @@ class Pipeline:
                 self.orphans[frame.gateway] = self.orphans.get(frame.gateway, 0) + 1
             else:
                 self._outages.seen(frame.gateway, frame.connection, frame.received)
-                self._frame(batch, gateway, frame, position)
+                if position >= self._handover.until or position in self._handover.waiting:
+                    self._frame(batch, gateway, frame, position)
             position += 1
         return batch
 

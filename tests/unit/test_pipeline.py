@@ -400,7 +400,7 @@ class TestTakeover:
             frame(raw("match.updated", {"id": "n"}, seq=3)),
         ]
         piping.observe(0, frames[:2])
-        piping.adopt(known, outages(known), Handover(until=2, superseded=frozenset({0})))
+        piping.adopt(known, outages(known), Handover(2, frozenset({0, 1}), frozenset({0})))
         batch = piping.process(0, frames, NOW)
         assert [(record.topic, headers(record)["source"]) for record in batch.records] == [
             ("cs2.event.kill", b"standby"),
@@ -408,6 +408,16 @@ class TestTakeover:
         ]
         assert batch.codes[0] & 7 == 3
         assert piping.process(3, frames[:1], NOW).records == []
+
+    def test_what_a_standby_has_disposed_of_is_not_judged_again(self) -> None:
+        """It was unchanged when it came; now that its entity is another, it would go out as something new."""
+        known = memory()
+        piping = pipeline(known)
+        first, second = raw("match.updated", {"id": "m", "score_a": 1}), raw("match.updated", {"id": "m"}, seq=2)
+        run(piping, frame(first), frame(second))
+        piping.adopt(known, outages(known), Handover(until=3))
+        frames = [frame(raw("match.updated", {"id": "m", "score_a": 1}, seq=3)), frame(second)]
+        assert piping.process(1, frames, NOW).records == []
 
     def test_outages_that_the_active_lived_through_make_no_gap(self) -> None:
         """Only those that are handed over do."""
