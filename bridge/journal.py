@@ -14,6 +14,7 @@ Format of a block: magic (4 bytes), length of the body (u32), first position (u6
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -42,6 +43,9 @@ MAGIC: Final = b"fbj1"
 TAIL_BYTES: Final = 16 << 20
 #: A segment is closed when it is this large, or a sixteenth of the limit.
 SEGMENT_BYTES: Final = 32 << 20
+
+#: The file that holds `Journal.opened_at` for the processes to come.
+OPENED: Final = "opened"
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +97,10 @@ class Journal:
         self._tail_bytes = 0
         self._cursor: tuple[int, int, int] | None = None
         self._closed = self._hurried = False
-        #: `end` when this process opened it. A machine that crashed may have lost frames that were disposed of already.
-        self.opened_at = self._end
+        #: `end` when the first process that has not committed since opened it. A machine that crashed may have lost frames
+        #: that were disposed of already; later frames have their positions.
+        self.opened_at = _opened_at(directory, self._end)
+        self._confirmed = False
         self._file = -1
         self._file = self._roll()
 
@@ -193,6 +199,12 @@ class Journal:
                 self._tail_bytes -= self._tail.popleft()[2]
         while len(self._segments) > 1 and self._segments[0].end <= self._trimmed:
             self._segments.popleft().path.unlink(missing_ok=True)
+
+    def confirm(self) -> None:
+        """Note that this process has committed a position of its own: those that others committed count no more."""
+        if not self._confirmed:
+            self._confirmed = True
+            (self.directory / OPENED).unlink(missing_ok=True)
 
     def oldest(self) -> int | None:
         """When (ms) the oldest frame that waits was received; None if none waits."""
@@ -339,6 +351,16 @@ def _lock(directory: Path) -> int:
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     return file
+
+
+def _opened_at(directory: Path, end: int) -> int:
+    path = directory / OPENED
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return min(int(path.read_text(encoding="ascii")), end)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(str(end), encoding="ascii")
+    fresh.replace(path)
+    return end
 
 
 def _identity(directory: Path) -> str:

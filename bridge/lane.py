@@ -227,7 +227,7 @@ class Lane:
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
-                return memory, pending, memory.last is not None and memory.last.journal != journal.id
+                return memory, pending, any(each != journal.id for each in memory.positions)
             first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
             looked = first + len(frames)
             pending.receive(parts.pipeline.observe(first, frames), looked, now)
@@ -271,9 +271,17 @@ class Lane:
                 wrote = self._clock()
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
+        journal = parts.journal
+        while followed and pending.end < journal.end:
+            # Frames that came while others published, which the ledger may have passed by.
+            self.beat = self._clock()
+            first, frames = journal.read(pending.end, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
+            pending.receive(parts.pipeline.observe(first, frames), first + len(frames), self.beat)
+            if self.beat - wrote > HEARTBEAT_EVERY:
+                publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
+                wrote = self._clock()
         self._memory = memory
         self._outages = parts.outages(memory)
-        journal = parts.journal
         handover = pending.handover() if followed else None
         parts.pipeline.adopt(memory, self._outages, handover, journal=journal.id)
         self._position = pending.first
@@ -303,6 +311,7 @@ class Lane:
                 if batch or self._outages.changed:
                     self._commit(publisher, batch)
                     self.committed_at = wrote = self._clock()
+                    journal.confirm()
                 self._position = batch.position
                 journal.trim(self._position)
                 parts.tally.batch(pipeline, self._outages, batch, parts.now())
@@ -312,6 +321,7 @@ class Lane:
                 # Also where frames came that needed no transaction, such as duplicates only.
                 publisher.commit([], self._said(HEARTBEAT), parts.lane)
                 self.committed_at = wrote = self._clock()
+                journal.confirm()
         publisher.commit([], self._said(RESIGN), parts.lane)
         self._log.info("lane_resigned", position=self._position)
 

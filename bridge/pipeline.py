@@ -162,14 +162,16 @@ class Pipeline:
                     found.append(Outage(position, frame.gateway, frame.connection, frame.received))
             elif gateway is not None:
                 self._presence.heard(frame.gateway, frame.connection, frame.received)
+                buried = xxhash.xxh3_64_intdigest(frame.raw, gateway.dead_seed)
                 try:
-                    sighting = gateway.sight(frame)
+                    one = gateway.sight(frame)
                 except Exception:  # noqa: BLE001 - the active too makes a dead letter of a frame that meets a bug
-                    identity = xxhash.xxh3_64_intdigest(frame.raw, gateway.dead_seed)
-                    found.append(Seen(position, identity, 0, 0, dedupe.IDENTIFIED))
+                    found.append(Seen(position, buried, 0, 0, dedupe.IDENTIFIED))
                     continue
-                if sighting is not None:
-                    found.append(Seen(position, sighting.identity, sighting.content, sighting.entity, sighting.traits))
+                if one is not None:
+                    found.append(
+                        Seen(position, one.identity, one.content, one.entity, one.traits, buried, frame.received)
+                    )
         return found
 
     @property
@@ -268,7 +270,7 @@ class Pipeline:
 
     def _sight(self, batch: Batch, frames: Sequence[Frame]) -> list[Sighting | BadFrame | None]:
         """Read frames; None for what is none, none of ours or set aside, a `BadFrame` for what must be a dead letter."""
-        ways, poisoned, provable = self._ways, self.poisoned, batch.provable
+        ways, poisoned, provable, until = self._ways, self.poisoned, batch.provable, self._handover.until
         found: list[Sighting | BadFrame | None] = []
         position = batch.position
         try:
@@ -276,6 +278,8 @@ class Pipeline:
                 gateway = ways.get(frame.gateway)
                 if frame.source == EVENT or gateway is None or frame.received < provable:
                     found.append(None)
+                elif position < until and position not in self._handover.waiting:
+                    found.append(None)  # the ledger has shown it
                 elif position in poisoned:
                     gateway.lost.counts.received += 1
                     found.append(BadFrame(*poisoned[position]))
@@ -404,13 +408,17 @@ class Pipeline:
             self._event(batch, frame, position)
         elif gateway is None:
             self.orphans[frame.gateway] = self.orphans.get(frame.gateway, 0) + 1
-        elif frame.received < batch.provable:
+        elif frame.received < batch.provable and self._waits(position):
             batch.expired.append((position, frame))
         else:
             if frame.source != AMQP:
                 self._outages.seen(frame.gateway, frame.connection, frame.received)
             if isinstance(sighting, BadFrame):
                 self._bury(batch, gateway, frame, position, sighting)
+
+    def _waits(self, position: int) -> bool:
+        """Whether a frame is not disposed of: what the ledger showed of it while it was observed holds."""
+        return position >= self._handover.until or position in self._handover.waiting
 
     def _superseded(self, sighting: Sighting, position: int) -> bool:
         """Whether the ledger shows something newer than a frame that was observed before the takeover. Counts it."""

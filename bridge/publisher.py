@@ -11,7 +11,7 @@ Delivery reports are asked for failures only: a commit fails if any record of it
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -131,7 +131,7 @@ class Publisher:
         self._hand_over(records)
         producer = self._producer
         try:
-            producer.produce(entry.topic, entry.value, entry.key, partition=partition, timestamp=entry.timestamp)
+            self._when_room(entry, partition=partition)
             self._repeat(lambda: producer.commit_transaction(CALL))
         except FAILURES as error:  # of produce()
             raise self._abort(_failure(error)) from error
@@ -161,14 +161,7 @@ class Publisher:
             found: list[KafkaError] = []
             try:
                 self._repeat(self._producer.begin_transaction)
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    headers=record.headers,
-                    timestamp=record.timestamp,
-                    on_delivery=_into(found),
-                )
+                self._when_room(record, on_delivery=_into(found))
                 while not found and self._producer.flush(CALL):
                     if self._give_up():
                         raise GivenUp("stopped while a refused record was sought", where="kafka")
@@ -206,17 +199,22 @@ class Publisher:
             raise self._abort(_failure(error)) from error
         self._sent = len(records)
 
-    def _when_room(self, record: Record) -> None:
-        """The client's queue is full: wait until the broker has taken some of it."""
+    def _when_room(self, record: Record, **options: Any) -> None:
+        """Hand a record to the client; if its queue is full, wait until the broker has taken some of it."""
         while True:
-            self._producer.poll(0.05)
             try:
                 self._producer.produce(
-                    record.topic, record.value, record.key, headers=record.headers, timestamp=record.timestamp
+                    record.topic,
+                    record.value,
+                    record.key,
+                    headers=record.headers,
+                    timestamp=record.timestamp,
+                    **options,
                 )
             except BufferError:
                 if self._give_up():
                     raise GivenUp("stopped while the queue was full", where="kafka") from None
+                self._producer.poll(0.05)
                 continue
             return
 

@@ -8,13 +8,14 @@ suspicion costs a fencing, never a duplicate (design section 8).
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from bridge import dedupe
 from bridge.dedupe import TRIPLE
+from bridge.frame import Disposition
 from bridge.ledger import RESIGN
 
 if TYPE_CHECKING:
@@ -32,29 +33,38 @@ REPEATED: Final = 10_000
 MOST_PATIENCE: Final = 3.0
 CALM: Final = 60.0
 
+_Place = TypeVar("_Place")
+
 
 class Handover(msgspec.Struct, frozen=True):
     """What a takeover must know of the own journal.
 
-    until: the journal was looked through up to here. superseded: positions of states that must not be published late.
-    outages: positions of the own outages that the active did not cover; the others made no gap. proved: each own frame was
-    shown by the ledger or is still there to be published.
+    until: the journal was looked through up to here. waiting: positions of the frames before that which are not disposed
+    of; what the ledger then said of the others holds, whatever it says now. superseded: those of them that are states and
+    must not be published late. outages: positions of the own outages that the active did not cover; the others made no gap.
+    proved: each own frame was shown by the ledger or is still there to be published.
     """
 
     until: int = 0
+    waiting: frozenset[int] = frozenset()
     superseded: frozenset[int] = frozenset()
     outages: frozenset[int] = frozenset()
     proved: bool = True
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
-    """A frame of the own journal as the window sees it. state: only the newest of its entity matters."""
+    """A frame of the own journal as the window sees it.
+
+    buried: its identity as a dead letter, should it become one. at: when it was received, ms since the epoch.
+    """
 
     position: int
     identity: int
     content: int
     entity: int
     traits: int
+    buried: int = 0
+    at: int = 0
 
 
 class Outage(msgspec.Struct, frozen=True, gc=False):
@@ -73,12 +83,13 @@ class Pending:
         """first: everything in the journal before it is disposed of."""
         self._memory = memory
         self._end = first
-        self._frames: OrderedDict[tuple[int, int], tuple[Seen, float]] = OrderedDict()
+        #: position → (frame, when it came), in order; and where each stands by identity and content, and by entity
+        self._frames: dict[int, tuple[Seen, float]] = {}
+        self._places: dict[tuple[int, int], deque[int]] = {}
+        self._states: dict[int, deque[int]] = {}
         self._outages: list[Outage] = []
         #: entity → position of its newest state that the ledger has shown, while older ones are pending
         self._shown: dict[int, int] = {}
-        #: entity → how many of its states are pending
-        self._waiting: Counter[int] = Counter()
         #: The latest own frames, oldest first
         self._came: OrderedDict[tuple[int, int], None] = OrderedDict()
         #: Own frames that the ledger showed, and those it showed before they came here.
@@ -90,9 +101,14 @@ class Pending:
         return len(self._frames)
 
     @property
+    def end(self) -> int:
+        """The journal is looked through up to here."""
+        return self._end
+
+    @property
     def first(self) -> int:
         """All that stands in the journal before this position is disposed of."""
-        waiting = [next(iter(self._frames.values()))[0].position] if self._frames else []
+        waiting = [next(iter(self._frames))] if self._frames else []
         waiting += [self._outages[0].position] if self._outages else []
         return min(waiting, default=self._end)
 
@@ -104,30 +120,43 @@ class Pending:
                 if not self._covered(each):
                     self._outages.append(each)
                 continue
-            key = (each.identity, each.content)
+            before = self._states.get(each.entity) if each.traits & dedupe.STATE else None
             code = window.judge(each.traits, each.identity, each.content, each.entity)
             disposition = code & dedupe.DISPOSITION_MASK
-            # A state that equals the last one published is news if others of its entity come before it.
-            if disposition == dedupe.PUBLISHED or (disposition == dedupe.UNCHANGED and self._waiting[each.entity]):
-                if key not in self._frames:
-                    self._frames[key] = (each, now)
-                    self._waiting[each.entity] += 1
-            elif disposition == dedupe.DUPLICATE and key not in self._came:
+            if disposition == dedupe.PUBLISHED and self._is_buried(each):
+                disposition = dedupe.DUPLICATE
+            # Behind a state that waits, one that is as the last published is a change again.
+            if disposition == dedupe.PUBLISHED or (before and disposition == dedupe.UNCHANGED):
+                self._wait(each, before, now)
+            elif disposition == dedupe.UNCHANGED:
+                # Should it come again, it is a duplicate, whatever its entity has become by then.
+                window.remember(code, each.identity, each.content, each.entity, each.at)
+                self.matched += 1
+            elif (each.identity, each.content) not in self._came:
                 self._tick(each)
             else:
-                self.matched += 1
-            self._came[key] = None
+                self.matched += 1  # what is only repeated makes no newer state of it
+            self._came[each.identity, each.content] = None
             if len(self._came) > REPEATED:
                 self._came.popitem(last=False)
         self._end = end
 
     def show(self, entry: Entry) -> None:
         """Take an entry of the ledger, after the memory took it."""
-        for identity, content, _ in TRIPLE.iter_unpack(entry.hashes):
-            found = self._frames.pop((identity, content), None)
+        for code, (identity, content, entity) in zip(entry.codes, TRIPLE.iter_unpack(entry.hashes), strict=True):
+            found = self._places.get((identity, content))
             if found is not None:
-                self._release(found[0])
-                self._tick(found[0])
+                self._tick(self._take(found[0]))
+            elif code & dedupe.STATE and (states := self._states.get(entity)):
+                # The first that waits is the change that this process saw next; a snapshot may have numbered it anew.
+                first = self._frames[states[0]][0]
+                if first.content == content:
+                    self._tick(self._take(first.position))
+            elif code & dedupe.DISPOSITION_MASK == Disposition.DEAD_LETTER:
+                # Kafka refused the record of a good frame.
+                for seen, _ in list(self._frames.values()):
+                    if seen.buried == identity:
+                        self._tick(self._take(seen.position))
         if entry.connections:
             self._outages = [each for each in self._outages if not self._covered(each)]
         if not self._frames:
@@ -141,6 +170,7 @@ class Pending:
         """What is left, for the pipeline: a pending state is superseded where the ledger shows a newer of its entity."""
         return Handover(
             self._end,
+            frozenset(self._frames),
             frozenset(
                 seen.position
                 for seen, _ in self._frames.values()
@@ -152,27 +182,58 @@ class Pending:
 
     def forget(self, before: float) -> int:
         """Give up waiting for frames that came before (monotonic, s); returns how many. For frames that never match."""
-        old = [key for key, (_, came) in self._frames.items() if came < before]
-        for key in old:
-            self._release(self._frames.pop(key)[0])
-            self._forgot = True
+        old = [position for position, (_, came) in self._frames.items() if came < before]
+        for position in old:
+            self._take(position)
+        self._forgot = self._forgot or bool(old)
         return len(old)
 
-    def _release(self, seen: Seen) -> None:
-        """A frame is pending no more."""
-        self._waiting[seen.entity] -= 1
-        if not self._waiting[seen.entity]:
-            del self._waiting[seen.entity]
+    def _wait(self, seen: Seen, before: deque[int] | None, now: float) -> None:
+        """Have a frame wait, unless one that is the same does."""
+        place = (seen.identity, seen.content)
+        if seen.traits & dedupe.IDENTIFIED:
+            if place in self._places:
+                return
+        elif before and self._frames[before[-1]][0].content == seen.content:
+            return  # a state without a number, unchanged
+        self._frames[seen.position] = seen, now
+        self._places.setdefault(place, deque()).append(seen.position)
+        if seen.traits & dedupe.STATE:
+            self._states.setdefault(seen.entity, deque()).append(seen.position)
+
+    def _take(self, position: int) -> Seen:
+        """Have a frame wait no longer."""
+        seen, _ = self._frames.pop(position)
+        _without(self._places, (seen.identity, seen.content), position)
+        if seen.traits & dedupe.STATE:
+            _without(self._states, seen.entity, position)
+        return seen
 
     def _tick(self, seen: Seen) -> None:
         self.matched += 1
         if self._frames and seen.traits & dedupe.STATE:
             self._shown[seen.entity] = max(seen.position, self._shown.get(seen.entity, -1))
 
+    def _is_buried(self, seen: Seen) -> bool:
+        """Whether the ledger shows a dead letter of a frame that is good by itself: Kafka refused its record."""
+        code = self._memory.window.judge(dedupe.IDENTIFIED, seen.buried, 0, 0)
+        return bool(seen.buried) and code & dedupe.DISPOSITION_MASK == dedupe.DUPLICATE
+
     def _covered(self, outage: Outage) -> bool:
         """Whether the active's own connection had frames after the outage began: then nothing was missed by it."""
         known = self._memory.connections.get((outage.gateway, outage.connection))
         return known is not None and known.up and known.last_frame is not None and known.last_frame >= outage.at
+
+
+def _without(places: dict[_Place, deque[int]], place: _Place, position: int) -> None:
+    """Take a position out of an index; nearly always it is the first."""
+    found = places[place]
+    if len(found) == 1:
+        del places[place]
+    elif found[0] == position:
+        found.popleft()
+    else:
+        found.remove(position)
 
 
 class Watch:

@@ -130,7 +130,7 @@ async def test_journal_at_its_limit(broker: KafkaCluster, topic_prefix: str, tmp
             )
             after = memory(running)
             assert await running.stop() == 0
-        outcome = Outcome(sim, broker.bootstrap, topic_prefix, unread=True)
+        outcome = Outcome(sim, broker.bootstrap, topic_prefix)
     print(f"MiB before {before}, with the journal full {during}, after {after}; {outcome}")  # noqa: T201
     verdict = outcome.verdict()
     assert verdict._replace(missing=[]) == CLEAN

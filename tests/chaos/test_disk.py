@@ -64,7 +64,7 @@ async def test_full_disk_under_load(
                 await sim.wait(lambda _: sim.accepted == 3, seconds=60)
                 await flows(bridge)
                 assert await bridge.stop() == 0
-        outcome = Outcome(sim, kafka.bootstrap, topic_prefix, unread=True)
+        outcome = Outcome(sim, kafka.bootstrap, topic_prefix)
     print(f"MiB before {before}, without room {during}, after {after}; {outcome}")  # noqa: T201
     verdict = outcome.verdict(reached | set(range(min(outcome.received), max(outcome.received) + 1)))
     assert verdict._replace(missing=[]) == CLEAN

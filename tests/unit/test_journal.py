@@ -41,6 +41,25 @@ def segments(path: Path) -> list[Path]:
     return sorted(path.glob("*.log"))
 
 
+def test_positions_of_others_count_as_far_as_the_first_that_has_not_committed_found_frames(tmp_path: Path) -> None:
+    """A machine crashed and lost frames that the ledger counts; what came since has their positions, restart or not."""
+    first = opened(tmp_path)
+    first.append(frames(0, 5))
+    first.confirm()
+    first.close()
+    second = opened(tmp_path)
+    assert second.opened_at == 5
+    second.append(frames(5, 5))
+    second.close()
+    third = opened(tmp_path)
+    assert third.opened_at == 5
+    third.confirm()
+    third.close()
+    fourth = opened(tmp_path)
+    assert fourth.opened_at == 10
+    fourth.close()
+
+
 def test_frames_come_back_in_order_with_their_positions(tmp_path: Path) -> None:
     """What was appended is read, from memory and, after a restart, from disk."""
     journal = opened(tmp_path)
@@ -51,7 +70,7 @@ def test_frames_come_back_in_order_with_their_positions(tmp_path: Path) -> None:
     assert journal.read(5, **ALL) == (5, [])
     journal.close()
     again = opened(tmp_path)
-    assert (again.first, again.end, again.opened_at, again.frames) == (0, 5, 5, 5)
+    assert (again.first, again.end, again.opened_at, again.frames) == (0, 5, 0, 5)
     assert again.read(1, **ALL) == (1, frames(1, 4))
     assert again.append(frames(5, 1)) == 5
     assert again.read(0, **ALL) == (0, frames(0, 6))

@@ -402,7 +402,7 @@ class TestTakeover:
             frame(raw("match.updated", {"id": "n"}, seq=3)),
         ]
         piping.observe(0, frames[:2])
-        piping.adopt(known, outages(known), Handover(until=2, superseded=frozenset({0})))
+        piping.adopt(known, outages(known), Handover(2, frozenset({0, 1}), frozenset({0})))
         batch = piping.process(0, frames, NOW)
         assert [(record.topic, headers(record)["source"]) for record in batch.records] == [
             ("cs2.event.kill", b"standby"),
@@ -410,6 +410,16 @@ class TestTakeover:
         ]
         assert batch.codes[0] & 7 == 3
         assert piping.process(3, frames[:1], NOW).records == []
+
+    def test_what_a_standby_has_disposed_of_is_not_judged_again(self) -> None:
+        """It was unchanged when it came; now that its entity is another, it would go out as something new."""
+        known = memory()
+        piping = pipeline(known)
+        first, second = raw("match.updated", {"id": "m", "score_a": 1}), raw("match.updated", {"id": "m"}, seq=2)
+        run(piping, frame(first), frame(second))
+        piping.adopt(known, outages(known), Handover(until=3))
+        frames = [frame(raw("match.updated", {"id": "m", "score_a": 1}, seq=3)), frame(second)]
+        assert piping.process(1, frames, NOW).records == []
 
     def test_outages_that_the_active_lived_through_make_no_gap(self) -> None:
         """Only those that are handed over do."""
@@ -420,7 +430,7 @@ class TestTakeover:
         known = memory()
         known.connections["cs2", "list"] = Connection("cs2", "list", up=True, last_frame=NOW - 5)
         piping = pipeline(known)
-        piping.adopt(known, outages(known), Handover(until=3, outages=frozenset({2})))
+        piping.adopt(known, outages(known), Handover(3, frozenset(range(3)), outages=frozenset({2})))
         batch = piping.process(0, [event("down"), event("up"), event("down")], NOW)
         assert batch.owners == [2]
 
@@ -599,7 +609,12 @@ class TestBooks:
         active.run(delta(5, 4), delta(8, 7))
         active.read_again()
         late = [delta(6, 5), delta(7, 6), delta(8, 7), delta(9, 8)]
-        active.piping.adopt(active.memory, active.outages, Handover(until=active.position + 4), journal="mine")
+        active.piping.adopt(
+            active.memory,
+            active.outages,
+            Handover(active.position + 4, frozenset(range(active.position + 4))),
+            journal="mine",
+        )
         [told] = [gap for gap in gaps(active.run(*late)) if gap["entity"]]
         assert (told["state"], told["recovered"]) == ("open", 2)
 
@@ -608,7 +623,9 @@ class TestBooks:
         lane = Committed(seq_scope="connection")
         lane.run(delta(5, 4))
         lane.read_again()
-        lane.piping.adopt(lane.memory, lane.outages, Handover(until=lane.position), journal="mine")
+        lane.piping.adopt(
+            lane.memory, lane.outages, Handover(lane.position, frozenset(range(lane.position))), journal="mine"
+        )
         assert not [gap for gap in gaps(lane.run(delta(90, 89), delta(91, 90))) if gap["entity"]]
 
 
@@ -663,7 +680,9 @@ class TestFills:
         """Another process with a journal of its own, looked through up to its end."""
         lane.piping.observe(0, frames)
         states = frozenset(at for at, each in enumerate(frames) if b'"superseded"' in each.raw)
-        lane.piping.adopt(lane.memory, lane.outages, Handover(until=len(frames), superseded=states), journal="mine")
+        lane.piping.adopt(
+            lane.memory, lane.outages, Handover(len(frames), frozenset(range(len(frames))), states), journal="mine"
+        )
         lane.position = 0
 
     def test_what_the_active_missed_fills_its_gap(self) -> None:

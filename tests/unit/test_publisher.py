@@ -202,3 +202,67 @@ class TestSending:
         lane = publisher(Recording(begin=error(KafkaError._FENCED, fatal=True)))
         with pytest.raises(Fenced):
             lane.send([record(b"1")])
+
+
+class Refusing:
+    """A client that does not take every record at once. full: it has room after so many tries."""
+
+    def __init__(self, reports: kafka.Reports, *, full: int = 0, refused: bool = False) -> None:
+        """refused: the broker refuses the first record before the second is handed over."""
+        self.reports = reports
+        self.full = full
+        self.refused = refused
+        self.taken: list[str] = []
+        self.committed = False
+
+    def begin_transaction(self) -> None:
+        """Begin."""
+
+    def produce(self, topic: str, *_: Any, **__: Any) -> None:
+        """Take a record, or not."""
+        if self.full:
+            self.full -= 1
+            raise BufferError
+        if self.refused and self.taken:
+            raise error(KafkaError._STATE)
+        self.taken.append(topic)
+        if self.refused:
+            message: Any = type("Message", (), {"topic": lambda _: topic})()
+            self.reports.delivered(KafkaError(KafkaError.INVALID_RECORD), message)
+
+    def poll(self, _timeout: float) -> int:
+        """Nothing to report."""
+        return 0
+
+    def commit_transaction(self, _timeout: float) -> None:
+        """Commit."""
+        self.committed = True
+
+    def abort_transaction(self, _timeout: float) -> None:
+        """Abort."""
+
+
+def commit(*, full: int = 0, refused: bool = False) -> Refusing:
+    """Have a publisher commit one record and its entry."""
+    reports = kafka.Reports()
+    client: Any = Refusing(reports, full=full, refused=refused)
+    publisher = Publisher(
+        client, transactional_id="lane", reports=reports, waiting=lambda _: None, give_up=lambda: False
+    )
+    publisher.commit([Record("data", b"k", b"v", [], 1)], Record("ledger", b"0", b"entry", [], 1), 0)
+    assert isinstance(client, Refusing)
+    return client
+
+
+@pytest.mark.parametrize("full", [1, 2, 3])
+def test_a_full_queue_is_waited_for(full: int) -> None:
+    """For the records and for the ledger entry."""
+    client = commit(full=full)
+    assert (client.taken, client.committed) == (["data", "ledger"], True)
+
+
+def test_a_refusal_is_told_also_where_the_next_record_meets_it() -> None:
+    """The client refuses what follows with an error that says nothing; tried again and again it would never pass."""
+    with pytest.raises(Aborted) as aborted:
+        commit(refused=True)
+    assert aborted.value.poison

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bridge import dedupe
 from bridge.dedupe import CONTENT, IDENTIFIED, STATE, TRIPLE, Window
+from bridge.frame import Disposition
 from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Memory
 from bridge.standby import CALM, MISSED, MISSED_AGAIN, Outage, Pending, Seen, Watch
 
@@ -117,6 +119,54 @@ class TestPending:
         standby.show(entry(state(1, 7, 2)))
         standby.pending.receive([state(0, 7, 1), state(1, 7, 2)], 2, 0.0)
         assert standby.pending.handover().superseded == {0}
+
+    def test_a_state_as_the_last_published_is_a_change_behind_one_that_waits(self) -> None:
+        """A, B, A: were the last A disposed of as unchanged, the entity would stay at B."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1)))
+        standby.pending.receive([state(0, 7, 1), state(1, 7, 2), state(2, 7, 1)], 3, 0.0)
+        assert standby.pending.handover().waiting == {1, 2}
+        assert standby.pending.handover().superseded == frozenset()
+
+    def test_a_change_that_a_snapshot_numbered_anew_is_ticked_off(self) -> None:
+        """The ledger's next state of the entity is the first that waits, if it says the same; no other."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 1), state(1, 7, 2)], 2, 0.0)
+        standby.show(entry(state(100, 7, 2)))
+        assert standby.pending.handover().waiting == {0, 1}
+        standby.show(entry(state(101, 7, 1)))
+        assert standby.pending.handover().waiting == {1}
+
+    def test_an_unchanged_frame_that_comes_again_is_a_duplicate(self) -> None:
+        """Also when its entity has become another meanwhile."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1)))
+        standby.pending.receive([state(1, 7, 1), state(2, 7, 2), state(1, 7, 1)], 4, 0.0)
+        assert standby.pending.handover().waiting == {2}
+
+    def test_states_without_a_number_wait_each(self) -> None:
+        """Equal ones are no duplicates of each other."""
+        standby = Standby()
+        standby.pending.receive(
+            [Seen(place, content, content, 7, dedupe.STATE) for place, content in enumerate((1, 2, 1, 1))], 4, 0.0
+        )
+        assert standby.pending.handover().waiting == {0, 1, 2}
+
+    def test_a_good_frame_that_kafka_refused_is_ticked_off_by_its_dead_letter(self) -> None:
+        """In whichever order the two come; its record would only be refused again."""
+        letter = Entry(
+            kind=ENTRY,
+            instance="active",
+            at=0,
+            codes=bytes([IDENTIFIED | Disposition.DEAD_LETTER]),
+            hashes=TRIPLE.pack(99, 0, 0),
+        )
+        standby = Standby()
+        standby.pending.receive([Seen(0, 5, 5, 0, EVENT, buried=99)], 1, 0.0)
+        assert len(standby.pending) == 1
+        standby.show(letter)
+        standby.pending.receive([Seen(1, 5, 5, 0, EVENT, buried=99)], 2, 0.0)
+        assert standby.pending.first == 2
 
     def test_an_outage_that_the_active_lived_through_is_covered(self) -> None:
         """Its own connection had frames after ours was cut: nothing was missed."""
