@@ -43,10 +43,8 @@ def memory(bridge: BridgeProcess) -> int:
 class Outcome:
     """What came of a run, read when all has ended."""
 
-    def __init__(
-        self, sim: Simulator, bootstrap: str, prefix: str, *, transit: int = TRANSIT, unread: bool = False
-    ) -> None:
-        """transit, unread: see `unexplained`."""
+    def __init__(self, sim: Simulator, bootstrap: str, prefix: str, *, transit: int = TRANSIT) -> None:
+        """transit: see `unexplained`."""
         self.messages = read_topics(bootstrap, *data_topics(prefix))
         #: Number of each frame → when it was first sent, ms.
         self.sent = sent_at(sim.sent)
@@ -54,7 +52,7 @@ class Outcome:
         self.received = {int(header(each, "seq")): int(header(each, "received")) for each in self.messages}
         self.gaps: list[Gap] = read_gaps(bootstrap, prefix)
         #: Frames that are lost silently.
-        self.unexplained = unexplained(self.sent, self.received, self.gaps, transit=transit, unread=unread)
+        self.unexplained = unexplained(self.sent, self.received, self.gaps, transit=transit)
 
     def verdict(self, must: set[int] | range | None = None) -> Verdict:
         """Judge the records; must: these are there. Default: all between the first and the last that are there."""

@@ -62,7 +62,6 @@ def unexplained(
     gaps: Sequence[Gap],
     *,
     transit: int = TRANSIT,
-    unread: bool = False,
 ) -> list[int]:
     """The numbers that are missing and lie in no gap; empty: nothing is lost silently.
 
@@ -71,8 +70,6 @@ def unexplained(
     listened when it was due, is taken to have been due between those around it.
 
     The moment when a missing frame was sent must lie in a gap. transit: how much later than that (ms) the gap may begin.
-    unread: the socket was not read for some time, so that frames waited in it; a missing one counts for the moment when
-    it would have been read, which is not before what was received ahead of it.
     """
     written, there = sorted(sent), sorted(received)
     wrong = []
@@ -80,8 +77,6 @@ def unexplained(
         if seq in received:
             continue
         moment, exact = _due(seq, sent, written)
-        if unread:
-            moment = max(moment, received[there[bisect_left(there, seq) - 1]])
         if not any(
             gap.begin <= moment + transit and (gap.end is None or gap.end >= moment - (1 if exact else DUE))
             for gap in gaps

@@ -57,10 +57,3 @@ def test_what_was_never_sent_was_due_between_its_neighbours() -> None:
     assert unexplained(sent, there, [gap(3005, 7000)]) == []
     assert unexplained(sent, there, [gap(3005, 5500)]) == [6]
     assert unexplained(sent, there, [gap(5600, 7000)]) == [4, 5]
-
-
-def test_what_waited_in_a_socket_that_was_not_read_is_missed_when_it_would_have_been_read() -> None:
-    """Frame 3 was read 4 s after it was sent; what came behind it was cut off then."""
-    late = {1: 1005, 2: 2005, 3: 7000, 10: 10_005}
-    assert unexplained(SENT, late, [gap(7000, 10_000)], unread=True) == []
-    assert unexplained(SENT, late, [gap(7000, 10_000)]) == [4, 5, 6]
