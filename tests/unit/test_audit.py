@@ -441,6 +441,7 @@ def entry(kind: str = "ENTRY", *, position: int | None = 1, codes: bytes = b"", 
         "at": 0,
         "position": position,
         "codes": codes,
+        "chains": b"",
         "hashes": b"." * 24 * len(codes),
     }
     defaults = {
