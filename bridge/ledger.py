@@ -28,6 +28,8 @@ ENTRY: Final = "ENTRY"
 FIRST: Final = "FIRST"
 HEARTBEAT: Final = "HEARTBEAT"
 RESIGN: Final = "RESIGN"
+PLAN: Final = "PLAN"
+READY: Final = "READY"
 
 #: Ids whose key is remembered at most; the longest unseen are forgotten first.
 MAX_KEYS: Final = 500_000
@@ -155,6 +157,8 @@ class Memory:
     lanes: int = 0
     last: Entry | None = None
     entries: int = 0
+    #: The journals from which the plan before this one was published, see `bridge.plan.Heritage`.
+    writers: frozenset[str] = frozenset()
 
     def take(self, entry: Entry, at: int) -> None:
         """Add one entry. at: the broker's time of it (ms)."""
