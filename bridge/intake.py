@@ -1,6 +1,6 @@
 """Where the gateways hand in what they received: the event loop's side of the journal.
 
-Frames that arrive within one turn of the event loop are appended to the journal as one block. Beside frames the journal
+Frames that arrive within one turn of the event loop are appended to the journal of their lane as one block. Beside frames the journal
 holds *events*: a connection went down or came up, ids were learned, a process began. They stand in the same order as the
 frames, survive a crash with them and reach the lane the same way, which turns them into gap records and ledger entries.
 """
@@ -18,7 +18,7 @@ from bridge.frame import EVENT, Frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.journal import Journal
+    from bridge.journals import Journals
 
 #: How often (s) a full journal, or a disk that refuses, is looked at again.
 RETRY: Final = 0.1
@@ -31,9 +31,18 @@ log = structlog.get_logger(__name__)
 class Intake:
     """What gateways feed, on the event loop. now: ms since the epoch."""
 
-    def __init__(self, journal: Journal, *, now: Callable[[], int]) -> None:
-        """Feed `journal`."""
-        self._journal = journal
+    def __init__(
+        self,
+        journals: Journals,
+        *,
+        now: Callable[[], int],
+        spread: Callable[[list[Frame]], dict[int, list[Frame]]] | None = None,
+    ) -> None:
+        """Feed `journals`. spread: frames over lanes (`bridge.lanes.Router`); None: all are the only lane's."""
+        self._journals = journals
+        self._spread = spread or (lambda frames: dict.fromkeys(journals, frames))
+        #: What is spread and was refused by the disk.
+        self._owed: dict[int, list[Frame]] = {}
         self._now = now
         self._pending: list[Frame] = []
         self._scheduled = False
@@ -45,7 +54,7 @@ class Intake:
     @property
     def full(self) -> bool:
         """Whether the gateways must stop reading until `room` returns."""
-        return self._refused is not None or len(self._pending) >= PENDING or self._journal.full
+        return self._refused is not None or len(self._pending) >= PENDING or self._journals.full
 
     @property
     def trouble(self) -> str | None:
@@ -87,14 +96,21 @@ class Intake:
     def flush(self) -> None:
         """Append what is pending. A disk that refuses keeps it pending: nothing is lost, the sockets wait."""
         self._scheduled = False
-        if not self._pending:
+        if not (self._pending or self._owed):
             return
+        if not self._owed:
+            # What was refused goes first, so that each lane keeps its order.
+            self._owed, self._pending = self._spread(self._pending), []
+        frames = max(map(len, self._owed.values()))
         try:
-            self._journal.append(self._pending)
+            for lane in tuple(self._owed):
+                if self._owed[lane]:
+                    self._journals[lane].append(self._owed[lane])
+                del self._owed[lane]
         except OSError as error:
             if self._refused is None:
                 log.error(  # noqa: TRY400 - the disk is to blame, no traceback helps
-                    "journal_refused", reason=error.strerror, frames=len(self._pending)
+                    "journal_refused", reason=error.strerror, frames=frames
                 )
             self._refused = error.strerror or "write failed"
             if self._watch is None or self._watch.done():
@@ -102,14 +118,14 @@ class Intake:
                 self._watch = asyncio.create_task(self._until_room())
             return
         if self._refused is not None:
-            log.info("journal_accepts", frames=len(self._pending))
+            log.info("journal_accepts", frames=frames)
             self._refused = None
-        self._pending = []
+            self.flush()
 
     async def _until_room(self) -> None:
         while True:
             await asyncio.sleep(RETRY)
-            if self._pending:
+            if self._pending or self._owed:
                 self.flush()
             if not self.full:
                 self._room.set()

@@ -1,5 +1,8 @@
 """A lane: one ledger partition, one transactional id, one active publisher.
 
+A lane belongs to a plan (`bridge.plan`): it begins with what the lanes of older plans have left, and ends for good when it
+reads that a newer plan has begun.
+
 The lane's thread ties the pure parts to Kafka. Its life is a loop of three stages:
 
 *stand by*: read the ledger, tick off the own frames that it shows, until its owner resigns, falls silent, lacks a gateway
@@ -23,8 +26,9 @@ import structlog
 
 from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
 from bridge.frame import Record
-from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
+from bridge.ledger import ENTRY, FIRST, HEARTBEAT, READY, RESIGN, Entry, EntryCodec, Memory
 from bridge.pipeline import Undisposed
+from bridge.plan import SKEW, Course, Heritage, Outdated
 from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
 
@@ -68,7 +72,9 @@ class Parts:
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
     connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
-    seconds, or until the event is set.
+    seconds, or until the event is set. generation: of the plan; its READY is in the ledger. covers: the lane is another's,
+    this process only stands by. others: readers of all other partitions of the ledger. former: journals of older plans
+    whose frames were moved into this one.
     """
 
     lane: int
@@ -90,6 +96,10 @@ class Parts:
     tally: Tally
     clock: Callable[[], float] = monotonic
     pause: Callable[[threading.Event, float], object] = threading.Event.wait
+    generation: int = 1
+    covers: bool = False
+    others: Callable[[], Mapping[int, LedgerReader]] = dict
+    former: frozenset[str] = frozenset()
 
 
 class Lane:
@@ -98,6 +108,7 @@ class Lane:
     def __init__(self, parts: Parts) -> None:
         """Nothing is sent before `start`."""
         self._parts = parts
+        self.number = parts.lane
         self._clock = parts.clock
         self._thread = threading.Thread(target=self.run, name=f"lane-{parts.lane}", daemon=True)
         self.role = RECOVERING
@@ -115,7 +126,10 @@ class Lane:
         #: Frames in one transaction at most, and when (monotonic) more may be tried.
         self._most = MAX_FRAMES
         self._more_at = 0.0
-        self._watch = Watch(instance=parts.instance, takeover_after=parts.takeover_after, chance=parts.chance)
+        self._watch = Watch(
+            instance=parts.instance, takeover_after=parts.takeover_after, chance=parts.chance, covers=parts.covers
+        )
+        self._course = Course(generation=parts.generation, lanes=parts.lanes)
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._log = log.bind(lane=parts.lane)
@@ -144,6 +158,7 @@ class Lane:
         return {
             "lane": self._parts.lane,
             "role": self.role,
+            "generation": self._parts.generation,
             "since": self.since,
             "trouble": self.trouble,
             "last_commit_seconds_ago": ago,
@@ -161,6 +176,12 @@ class Lane:
                 self._live()
             except GivenUp:
                 break
+            except Outdated as outdated:
+                # Nothing but a start with another configuration mends it; frames go on into the journal.
+                self._become(RECOVERING, str(outdated))
+                while not self._ended():
+                    self.beat = self._clock()
+                    parts.pause(self._stopping, RETRY)
             except Fenced as fenced:
                 self._watch.fenced(self._clock())
                 self._become(STANDBY, str(fenced))
@@ -199,17 +220,16 @@ class Lane:
         parts, watch, journal = self._parts, self._watch, self._parts.journal
         memory = parts.memory()
         oldest = journal.oldest()
-        reader.seek(min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span)
-        watch.begin(self._clock())
+        since = min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span
+        reader.seek(since)
+        self._course = Course(generation=parts.generation, lanes=parts.lanes)
+        self._begin(reader, memory, since)
+        watch.begin(self._clock(), memory.last)
         pending: Pending | None = None
         looked = 0
         while not self._ended():
             self.beat = self._clock()
-            for entry, at in reader.poll(POLL):
-                memory.take(entry, at)
-                watch.hear(entry, self._clock())
-                if pending is not None:
-                    pending.show(entry)
+            self._hear(reader, memory, pending)
             if not reader.at_end():
                 watch.blind(self._clock())  # silence counts only while it can be told from being cut off
                 continue
@@ -224,10 +244,10 @@ class Lane:
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
-                return memory, pending, memory.last is not None and memory.last.journal != journal.id
+                return memory, pending, self._followed(memory)
             first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
             looked = first + len(frames)
-            pending.receive(parts.pipeline.observe(first, frames), looked, now)
+            pending.receive(parts.pipeline.observe(first, frames, memory), looked, now)
             parts.tally.observed(parts.pipeline)
             if not pending.matched and (lost := pending.forget(now - STRANGE)):
                 self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
@@ -236,6 +256,90 @@ class Lane:
             if self.role != STANDBY or self.trouble is not None:
                 self._become(STANDBY, None)
         return None
+
+    def _begin(self, reader: LedgerReader, memory: Memory, since: int) -> None:
+        """Read the partition up to where this plan begins, and with it what older plans have left in the others.
+
+        since: from when (ms) on entries count. Without a beginning since then there is nothing to inherit.
+        """
+        early: list[tuple[Entry, int]] = []
+        while not self._ended():
+            self.beat = self._clock()
+            for entry, at in reader.poll(POLL):
+                if self._course.begun():
+                    if self._course.hear(entry):
+                        memory.take(entry, at)
+                elif self._course.begins(entry):
+                    self._inherit(memory, early, entry, at, since)
+                    self._course.hear(entry)
+                elif self._course.hear(entry):
+                    early.append((entry, at))
+                    if self._course.begun():
+                        self._recall(memory, early)
+                else:
+                    early.append((entry, at))
+            if self._course.begun() or reader.at_end():
+                break
+        if not self._course.begun():
+            self._recall(memory, early)
+
+    def _recall(self, memory: Memory, early: Sequence[tuple[Entry, int]]) -> None:
+        """Take what was read of this plan, which began longer ago than what is read goes back."""
+        for entry, at in early:
+            if entry.generation == self._parts.generation:
+                memory.take(entry, at)
+
+    def _hear(self, reader: LedgerReader, memory: Memory, pending: Pending | None) -> None:
+        """Take what has come of this plan since its beginning. Raises `Outdated` where a newer one has begun."""
+        for entry, at in reader.poll(POLL):
+            if self._course.begins(entry):
+                raise LaneError("where the plan begins was not there to be read at first")
+            if self._course.hear(entry):
+                memory.take(entry, at)
+                self._watch.hear(entry, self._clock())
+                if pending is not None:
+                    pending.show(entry)
+
+    def _inherit(self, memory: Memory, early: Sequence[tuple[Entry, int]], ready: Entry, at: int, since: int) -> None:
+        """Have `memory` know what stands before the READY of this plan, in all partitions."""
+        parts = self._parts
+        heritage = Heritage()
+        for entry, told in early:
+            heritage.take(parts.lane, entry, told)
+        readers = parts.others() if at >= since else {}
+        with ExitStack() as reading:
+            for reader in readers.values():
+                reading.enter_context(closing(reader))
+            for partition, reader in readers.items():
+                reader.seek(since - SKEW)
+                self._until_ready(reader, partition, heritage)
+        heritage.into(memory)
+        memory.take(ready, at)
+
+    def _until_ready(self, reader: LedgerReader, partition: int, heritage: Heritage) -> None:
+        """Read another partition up to the READY of this plan."""
+        course = Course(generation=self._parts.generation, lanes=self._parts.lanes)
+        empty = True
+        while True:
+            self.beat = self._clock()
+            for entry, at in reader.poll(POLL):
+                course.hear(entry)
+                if course.begun():
+                    return
+                heritage.take(partition, entry, at)
+                empty = False
+            if empty and reader.at_end():
+                return  # made for a plan that nobody has begun yet
+            if self._ended():
+                raise GivenUp("stopped while reading the ledger", where="kafka")
+
+    def _followed(self, memory: Memory) -> bool:
+        """Whether another process published what this lane has, up to now."""
+        own = {self._parts.journal.id, *self._parts.former}
+        last = memory.last
+        if last is None:
+            return False
+        return bool(memory.writers - own) if last.kind == READY else last.journal not in own
 
     def _take_over(
         self,
@@ -253,9 +357,7 @@ class Lane:
         wrote = self._clock()
         while memory.last is None or memory.last.nonce != nonce:
             self.beat = self._clock()
-            for entry, at in reader.poll(POLL):
-                memory.take(entry, at)
-                pending.show(entry)
+            self._hear(reader, memory, pending)
             if self._clock() - wrote > HEARTBEAT_EVERY:
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
                 wrote = self._clock()
@@ -297,7 +399,14 @@ class Lane:
                 break
             if self._clock() - wrote >= HEARTBEAT_EVERY:
                 # Also where frames came that needed no transaction, such as duplicates only.
-                publisher.commit([], self._entry_record(kind=HEARTBEAT, position=self._position), parts.lane)
+                # With what flows without being published, such as keep-alives: a gap begins where it ended.
+                publisher.commit(
+                    [],
+                    self._entry_record(
+                        kind=HEARTBEAT, position=self._position, connections=self._outages.drain(self._position)
+                    ),
+                    parts.lane,
+                )
                 self.committed_at = wrote = self._clock()
         publisher.commit([], self._entry_record(kind=RESIGN, position=self._position), parts.lane)
         self._log.info("lane_resigned", position=self._position)
@@ -396,6 +505,7 @@ class Lane:
             kind=kind,
             instance=parts.instance,
             at=now,
+            generation=parts.generation,
             lanes=parts.lanes,
             journal=parts.journal.id,
             **fields,

@@ -17,6 +17,8 @@ from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.errors import BadFrame, LaneError
 from bridge.frame import EVENT, STANDBY, STREAM, Disposition, Frame, Record
+from bridge.lanes import MOVED
+from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
 from bridge.recovery import Outages
 from bridge.route import Counts, Route, Sighting, Ways
@@ -112,10 +114,14 @@ class Pipeline:
         self._handover = handover or Handover()
         self.drain()
 
-    def observe(self, first: int, frames: Sequence[Frame]) -> list[Seen | Outage]:
-        """Read frames as a standby does: what the window must know of each, nothing is judged or remembered."""
+    def observe(self, first: int, frames: Sequence[Frame], memory: Memory | None = None) -> list[Seen | Outage]:
+        """Read frames as a standby does: what the window must know of each, nothing is judged or remembered.
+
+        memory: what the standby has read; by it a frame that was moved here from another journal may be disposed of.
+        """
         found: list[Seen | Outage] = []
-        for position, frame in enumerate(frames, first):
+        for position, each in enumerate(frames, first):
+            frame = (each if each.source != EVENT else _arrived(each, memory or self._memory)) or _NOTHING
             gateway = self._ways.get(frame.gateway)
             if frame.source == EVENT:
                 if msgspec.json.decode(frame.raw)["event"] in {"down", "up"}:
@@ -259,9 +265,24 @@ class Pipeline:
         way.counts.published += 1
 
     def _event(self, batch: Batch, frame: Frame, position: int) -> None:
-        """Take an event of a connection; see `bridge.intake`."""
+        """Take an event of a connection, see `bridge.intake`, or a frame that was moved, see `bridge.lanes`."""
         facts = msgspec.json.decode(frame.raw)
         event = facts.pop("event")
+        if event == "moved":
+            arrived = _arrived(frame, self._memory)
+            if arrived is None:
+                return
+            if arrived.source == EVENT:
+                self._event(batch, arrived, position)
+            elif (gateway := self._ways.get(arrived.gateway)) is None:
+                self.orphans[arrived.gateway] = self.orphans.get(arrived.gateway, 0) + 1
+            else:
+                self._outages.seen(arrived.gateway, arrived.connection, arrived.received)
+                self._frame(batch, gateway, arrived, position)
+            return
+        if event == "seen":
+            self._outages.seen(frame.gateway, frame.connection, frame.received)
+            return
         if event == "learn":
             self._learn(batch, frame.gateway, list(facts["pairs"].items()), frame.received)
             return
@@ -310,3 +331,21 @@ class Pipeline:
         batch.records.append(Record(gateway.dead_letters, key, value, headers, frame.received))
         batch.owners.append(position)
         self.dead[gateway.gateway, bad.reason] = self.dead.get((gateway.gateway, bad.reason), 0) + 1
+
+
+def _arrived(frame: Frame, memory: Memory) -> Frame | None:
+    """The frame that an event brings from the journal of another plan, None if it is disposed of; any other is itself."""
+    while frame.raw.startswith(MOVED):
+        moved = read_moved(frame.raw)
+        if moved.origin.position < memory.resume(
+            moved.origin.journal, moved.origin.instance, first=0, opened_at=moved.origin.opened
+        ):
+            return None
+        frame = moved.frame
+        if frame.source != EVENT:
+            break
+    return frame
+
+
+#: What stands in place of a frame that is disposed of.
+_NOTHING: Final = Frame("", "", 0, EVENT, b'{"event":"nothing"}')

@@ -72,11 +72,11 @@ async def test_killed_again_and_again_under_load(
             # From the first frames, still recovering, to well after: every stage is hit.
             await asyncio.sleep(rng.uniform(0.0, 1.5))
             running.kill()
-            reached |= journaled(running.journal, tmp_path / "copy")
+            reached |= journaled(running.journal_of(0), tmp_path / "copy")
             await running.start()
         await running.ready()
         assert await running.stop() == 0
-        reached |= journaled(running.journal, tmp_path / "copy")
+        reached |= journaled(running.journal_of(0), tmp_path / "copy")
     verdict = judge(read_topics(kafka.bootstrap, *data_topics(topic_prefix)), reached)
     assert verdict == ([], [], [])
     assert len(reached) > kills * RATE / 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from bridge.frame import EVENT, STREAM, Frame
 from bridge.intake import Intake
 from bridge.journal import Journal
+from bridge.journals import Journals
 
 ALL = {"max_frames": 10_000, "max_bytes": 1 << 30}
 
@@ -32,12 +34,22 @@ def frame(number: int, size: int = 1) -> Frame:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    """A small journal."""
-    return Journal.open(tmp_path, max_bytes=64 << 10)
+def journals(tmp_path: Path) -> Iterator[Journals]:
+    """A small journal, of the only lane."""
+    found = Journals.open(tmp_path, count=1, lanes=[0], max_bytes=64 << 10)
+    yield found
+    found.close()
 
 
-async def test_frames_of_one_turn_become_one_block(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def journal(journals: Journals) -> Journal:
+    """The journal of the lane."""
+    return journals[0]
+
+
+async def test_frames_of_one_turn_become_one_block(
+    journals: Journals, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One append for a burst, in order."""
     blocks: list[int] = []
     append = journal.append
@@ -47,19 +59,18 @@ async def test_frames_of_one_turn_become_one_block(journal: Journal, monkeypatch
         return append(frames)
 
     monkeypatch.setattr(journal, "append", counted)
-    intake = Intake(journal, now=lambda: 5)
+    intake = Intake(journals, now=lambda: 5)
     for number in range(7):
         intake.put(frame(number))
     assert journal.end == 0
     await asyncio.sleep(0)
     assert blocks == [7]
     assert journal.read(0, **ALL)[1] == [frame(number) for number in range(7)]
-    journal.close()
 
 
-async def test_events_and_learned_ids_stand_in_order_with_the_frames(journal: Journal) -> None:
+async def test_events_and_learned_ids_stand_in_order_with_the_frames(journals: Journals, journal: Journal) -> None:
     """They are journaled like frames; ids that are known already are not written again."""
-    intake = Intake(journal, now=lambda: 77)
+    intake = Intake(journals, now=lambda: 77)
     intake.put(frame(1))
     intake.event("cs2", "list", "down", cause="silence", since=5)
     intake.learn("cs2", {"m1": "match", "m2": "match"})
@@ -73,12 +84,11 @@ async def test_events_and_learned_ids_stand_in_order_with_the_frames(journal: Jo
     assert msgspec.json.decode(found[2].raw) == {"event": "learn", "pairs": {"m1": "match", "m2": "match"}}
     assert intake.known("cs2", "m2") == "match"
     assert intake.known("cs2", "m3") is None
-    journal.close()
 
 
-async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journal: Journal) -> None:
+async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journals: Journals, journal: Journal) -> None:
     """`room` returns when there is room again, for every one that waits."""
-    intake = Intake(journal, now=lambda: 0)
+    intake = Intake(journals, now=lambda: 0)
     number = 0
     while not intake.full:
         intake.put(frame(number, 1000))
@@ -91,12 +101,13 @@ async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journal: J
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
     assert full(intake) is False
     await asyncio.wait_for(intake.room(), 5)
-    journal.close()
 
 
-async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_refuses_loses_nothing(
+    journals: Journals, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What could not be appended stays pending, the gateways wait, and it is appended once, in order."""
-    intake = Intake(journal, now=lambda: 0)
+    intake = Intake(journals, now=lambda: 0)
     append = journal.append
 
     def refuse(_frames: list[Frame]) -> int:
@@ -115,4 +126,3 @@ async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: 
     await asyncio.wait_for(waiting, 5)
     assert trouble(intake) is None
     assert journal.read(0, **ALL)[1] == [frame(1), frame(2)]
-    journal.close()
