@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SKEW: Final = 10 * 60 * 1000
 
 
-class Plan(msgspec.Struct, frozen=True, order=True):
+class Plan(msgspec.Struct, frozen=True):
     """A plan as the ledger shows it. ready: every lane of it may be taken. instance: the process that began it."""
 
     generation: int

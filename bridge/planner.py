@@ -34,8 +34,8 @@ POLL: Final = 0.05
 LOOK: Final = 0.2
 #: Who has begun a plan has so long (s) to get it ready, before another begins the next.
 PATIENCE: Final = 10.0
-#: No entry is as late as this (ms from now): its reader begins at the last ones.
-LATE: Final = 24 * 3600 * 1000
+#: So many offsets at the end of a partition are read first.
+LAST: Final = 32
 
 log = structlog.get_logger(__name__)
 
@@ -107,10 +107,15 @@ class Planner:
         found: Plan | None = None
         for partition in range(means.partitions):
             with closing(means.reader(partition)) as reader:
-                reader.seek(means.now() + LATE)
-                while not reader.at_end():
-                    found = newest((entry for entry, _ in reader.poll(POLL)), found)
-                    self._check()
+                many, first, told = LAST, False, None
+                while told is None and not first:
+                    # Nearly always the last entries tell; where none of them does, those before may.
+                    first = reader.seek_back(many)
+                    while not reader.at_end():
+                        told = newest((entry for entry, _ in reader.poll(POLL)), told)
+                        self._check()
+                    many *= LAST
+                found = max((plan for plan in (found, told) if plan is not None), default=None, key=_order)
         return found
 
     def _begin(self, before: Plan | None) -> None:
@@ -127,9 +132,7 @@ class Planner:
             first.fence()
             self._mark(ledger, first, (0,))
             found = ledger.newest
-            if found is not None and (
-                before is None or (found.generation, found.ready) > (before.generation, before.ready)
-            ):
+            if found is not None and (before is None or _order(found) > _order(before)):
                 return
             generation = before.generation + 1 if before is not None else 1
             log.info("plan_begun", generation=generation, lanes=means.count, before=before and before.lanes)
@@ -171,6 +174,11 @@ class Planner:
     def _check(self) -> None:
         if self._means.give_up():
             raise GivenUp("stopped while the plan of lanes was sought", where="kafka")
+
+
+def _order(plan: Plan) -> tuple[int, bool]:
+    """By which the newer of two plans is told."""
+    return plan.generation, plan.ready
 
 
 class _Ledger:

@@ -18,6 +18,7 @@ from bridge.canonical import repeats_a_name
 from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
 from bridge.errors import BadFrame
 from bridge.frame import REST
+from bridge.placing import Placer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +87,7 @@ class Ways:
         limits = limits or {}
         self.max_dead_letter = limits.get(route.dead_letters, max_value)
         self._decode = MetaCodec(route.kind).decode
+        self._placer = Placer(route.kind)
 
         def most(frame_type: FrameType) -> int:
             topics = route.topics.get(frame_type.type, ())
@@ -151,19 +153,24 @@ class Ways:
     def place(self, raw: bytes) -> tuple[str | None, Sequence[tuple[str, str]]]:
         """What decides the lane of a frame: the key that it carries itself, else its own entity; and the ids it teaches.
 
-        Reads it as `sight` does and judges nothing, so that every process finds the same for equal bytes.
+        Judges nothing, so that every process finds the same for equal bytes.
         """
         try:
-            envelope = self._decode(raw)
-            way = self._known.get(envelope.type) or self._way(envelope.type)
-            if way is None:
-                return None, ()
-            meta, data = envelope.meta, way.decode(envelope, raw)
-            return way.key(meta, data) or way.entity(meta, data), way.learn(meta, data) if way.learns else ()
-        except BadFrame:
-            return self.guess(raw)[1], ()
+            found = self._placer.find(raw)
+            if found is None:
+                return self.guess(raw)[1], ()
+            name, key, pairs = found
+            return key, self._taught(name, raw) if pairs is None else pairs
         except Exception:  # noqa: BLE001 - the lane makes a dead letter of a frame that meets a bug, and says so
             return None, ()
+
+    def _taught(self, name: str, raw: bytes) -> Sequence[tuple[str, str]]:
+        """The ids that a frame teaches, by reading all of it."""
+        try:
+            way, envelope = self._known[name], self._decode(raw)
+            return way.learn(envelope.meta, way.decode(envelope, raw))
+        except BadFrame:
+            return ()
 
     def _way(self, name: str) -> Way | None:
         """The way of a type that no schema knows: the generic record, told apart by its name."""

@@ -52,6 +52,11 @@ class Reader:
     def seek(self, _since: int) -> None:
         """From the beginning."""
 
+    def seek_back(self, many: int) -> bool:
+        """Near the end."""
+        self._at = max(len(self._entries) - many, 0)
+        return not self._at
+
     def poll(self, _timeout: float) -> Iterator[tuple[Entry, int]]:
         """All that is new."""
         fresh, self._at = self._entries[self._at :], len(self._entries)
@@ -276,6 +281,15 @@ def test_a_straggler_publishes_nothing_after_ready(step: int, lane: int) -> None
     kinds = ledger.kinds(lane)
     last = max(place for place, (kind, _) in enumerate(kinds) if kind == READY)
     assert (ENTRY, 1) not in kinds[last:]
+
+
+def test_a_plan_is_found_behind_any_number_of_entries_that_tell_nothing() -> None:
+    """Stragglers that fenced and refused, again and again."""
+    ledger = running(partitions=2)
+    for partition in range(2):
+        for _ in range(5000):
+            ledger.put(partition, Entry(kind=FIRST, instance="straggler", at=0, generation=1, lanes=2))
+    assert Process(ledger, 2, "new").planner.run().generation == 1
 
 
 def test_it_can_be_stopped() -> None:
