@@ -137,7 +137,7 @@ class Outages:
         gap = _replace(
             known,
             up=False,
-            gap=f"{known.gateway}/{known.connection}/{begin}",
+            gap=f"{known.gateway}/{known.connection}/{begin}/{self._lane}",
             gap_from=begin,
             gap_cause=cause if cause in CAUSES else "disconnect",
         )
