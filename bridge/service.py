@@ -74,10 +74,9 @@ class _Found(NamedTuple):
     each topic takes, where that is known.
     """
 
-    plan: Plan
+    limits: Mapping[str, int]
     partitions: int
     framing: Mapping[tuple[str, str], bytes]
-    limits: Mapping[str, int]
 
 
 class Service:
@@ -267,19 +266,18 @@ class Service:
 
     async def _start_lanes(self, journals: Journals) -> None:
         """Find schema ids, topics and the plan of lanes, then start them; asks again while Kafka or the registry is away."""
-        lanes: list[Lane] = []
-        while not lanes:
+        found: _Found | None = None
+        while found is None:
             try:
                 framing = await asyncio.to_thread(self._framing)
-                limits, partitions = await asyncio.to_thread(self._ensure_topics)
-                plan = await asyncio.to_thread(self._planner(framing, partitions).run)
-                found = _Found(plan, partitions, framing, limits)
-                lanes = [self._lane(lane, journals, found) for lane in journals]
+                found = _Found(*await asyncio.to_thread(self._ensure_topics), framing)
             except Unreachable as error:
-                if self._waiting != str(error):
-                    log.warning("waiting", reason=str(error))
-                self._waiting = str(error)
-                await asyncio.sleep(RETRY)
+                await self._wait_for(error)
+        planner = self._planner(found)
+        plan: Plan | None = None
+        while plan is None:
+            try:
+                plan = await asyncio.to_thread(planner.run)
             except Outdated as outdated:
                 # Frames go on into the journal: whoever starts with the right number publishes them.
                 log.error("outdated", reason=str(outdated))  # noqa: TRY400 - the configuration is to blame
@@ -287,10 +285,20 @@ class Service:
                 return
             except GivenUp:
                 return
+            except BridgeError as error:
+                await self._wait_for(error)
+        lanes = [self._lane(lane, journals, plan, found) for lane in journals]
         self._waiting = None
         self._lanes = lanes
         for lane in lanes:
             lane.start()
+
+    async def _wait_for(self, error: BridgeError) -> None:
+        """A person or time mends it; frames go on into the journal."""
+        if self._waiting != str(error):
+            log.warning("waiting", reason=str(error))
+        self._waiting = str(error)
+        await asyncio.sleep(RETRY)
 
     async def _stop_lanes(self) -> None:
         timeout = self.config.shutdown.timeout
@@ -336,9 +344,9 @@ class Service:
         ledger = next(state for state in states if state.plan.role is Role.LEDGER)
         return limits, ledger.partitions or self.config.lanes.count
 
-    def _planner(self, framing: Mapping[tuple[str, str], bytes], partitions: int) -> Planner:
+    def _planner(self, found: _Found) -> Planner:
         config = self.config
-        writer = self._gap_writer(framing)
+        writer = self._gap_writer(found.framing)
 
         def outages(lane: int, connections: Mapping[tuple[str, str], Connection]) -> Outages:
             return Outages(writer, lane=lane, instance=self.instance, connections=connections)
@@ -346,7 +354,7 @@ class Service:
         return Planner(
             Means(
                 count=config.lanes.count,
-                partitions=partitions,
+                partitions=found.partitions,
                 instance=self.instance,
                 ledger_topic=topics.own_name(config, Role.LEDGER),
                 span=round(config.dedupe.window * 1000),
@@ -385,7 +393,7 @@ class Service:
         topic = topics.own_name(self.config, Role.LEDGER)
         return LedgerReader(consumer, self._ledger_codec, topic=topic, partition=partition, reports=reports)
 
-    def _lane(self, number: int, journals: Journals, found: _Found) -> Lane:
+    def _lane(self, number: int, journals: Journals, plan: Plan, found: _Found) -> Lane:
         config = self.config
         writer = self._gap_writer(found.framing)
 
@@ -413,7 +421,7 @@ class Service:
             Parts(
                 lane=number,
                 lanes=config.lanes.count,
-                generation=found.plan.generation,
+                generation=plan.generation,
                 covers=number not in self._owned,
                 instance=self.instance,
                 ledger_topic=topics.own_name(config, Role.LEDGER),

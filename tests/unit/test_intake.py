@@ -126,3 +126,31 @@ async def test_a_disk_that_refuses_loses_nothing(
     await asyncio.wait_for(waiting, 5)
     assert trouble(intake) is None
     assert journal.read(0, **ALL)[1] == [frame(1), frame(2)]
+
+
+async def test_a_lane_whose_disk_refuses_keeps_its_order_and_the_others_have_theirs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one journal took is not written to it again when the other takes its part."""
+    several = Journals.open(tmp_path, count=2, lanes=[0, 1], max_bytes=64 << 10)
+
+    def spread(frames: list[Frame]) -> dict[int, list[Frame]]:
+        return {lane: [each for each in frames if each.received % 2 == lane] for lane in (0, 1)}
+
+    def refuse(_frames: list[Frame]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    append = several[1].append
+    monkeypatch.setattr(several[1], "append", refuse)
+    intake = Intake(several, now=lambda: 0, spread=spread)
+    for number in range(4):
+        intake.put(frame(number))
+    await asyncio.sleep(0)
+    assert intake.full
+    intake.put(frame(4))
+    intake.put(frame(5))
+    monkeypatch.setattr(several[1], "append", append)
+    await asyncio.wait_for(intake.room(), 5)
+    for lane in (0, 1):
+        assert several[lane].read(0, **ALL)[1] == [frame(number) for number in range(6) if number % 2 == lane]
+    several.close()
