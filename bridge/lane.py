@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from bridge.beginning import begin
 from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
 from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, READY, RESIGN, Entry, EntryCodec, Memory
 from bridge.pipeline import Undisposed
-from bridge.plan import SKEW, Course, Heritage, Outdated
+from bridge.plan import Course, Outdated
 from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
 
@@ -223,7 +224,7 @@ class Lane:
         since = min(parts.now(), oldest if oldest is not None else parts.now()) - memory.window.span
         reader.seek(since)
         self._course = Course(generation=parts.generation, lanes=parts.lanes)
-        self._begin(reader, memory, since)
+        begin(parts, self._course, reader, memory, since=since, alive=self._alive)
         watch.begin(self._clock(), memory.last)
         pending: Pending | None = None
         looked = 0
@@ -257,38 +258,6 @@ class Lane:
                 self._become(STANDBY, None)
         return None
 
-    def _begin(self, reader: LedgerReader, memory: Memory, since: int) -> None:
-        """Read the partition up to where this plan begins, and with it what older plans have left in the others.
-
-        since: from when (ms) on entries count. Without a beginning since then there is nothing to inherit.
-        """
-        early: list[tuple[Entry, int]] = []
-        while not self._ended():
-            self.beat = self._clock()
-            for entry, at in reader.poll(POLL):
-                if self._course.begun():
-                    if self._course.hear(entry):
-                        memory.take(entry, at)
-                elif self._course.begins(entry):
-                    self._inherit(memory, early, entry, at, since)
-                    self._course.hear(entry)
-                elif self._course.hear(entry):
-                    early.append((entry, at))
-                    if self._course.begun():
-                        self._recall(memory, early)
-                else:
-                    early.append((entry, at))
-            if self._course.begun() or reader.at_end():
-                break
-        if not self._course.begun():
-            self._recall(memory, early)
-
-    def _recall(self, memory: Memory, early: Sequence[tuple[Entry, int]]) -> None:
-        """Take what was read of this plan, which began longer ago than what is read goes back."""
-        for entry, at in early:
-            if entry.generation == self._parts.generation:
-                memory.take(entry, at)
-
     def _hear(self, reader: LedgerReader, memory: Memory, pending: Pending | None) -> None:
         """Take what has come of this plan since its beginning. Raises `Outdated` where a newer one has begun."""
         for entry, at in reader.poll(POLL):
@@ -299,39 +268,6 @@ class Lane:
                 self._watch.hear(entry, self._clock())
                 if pending is not None:
                     pending.show(entry)
-
-    def _inherit(self, memory: Memory, early: Sequence[tuple[Entry, int]], ready: Entry, at: int, since: int) -> None:
-        """Have `memory` know what stands before the READY of this plan, in all partitions."""
-        parts = self._parts
-        heritage = Heritage()
-        for entry, told in early:
-            heritage.take(parts.lane, entry, told)
-        readers = parts.others() if at >= since else {}
-        with ExitStack() as reading:
-            for reader in readers.values():
-                reading.enter_context(closing(reader))
-            for partition, reader in readers.items():
-                reader.seek(since - SKEW)
-                self._until_ready(reader, partition, heritage)
-        heritage.into(memory)
-        memory.take(ready, at)
-
-    def _until_ready(self, reader: LedgerReader, partition: int, heritage: Heritage) -> None:
-        """Read another partition up to the READY of this plan."""
-        course = Course(generation=self._parts.generation, lanes=self._parts.lanes)
-        empty = True
-        while True:
-            self.beat = self._clock()
-            for entry, at in reader.poll(POLL):
-                course.hear(entry)
-                if course.begun():
-                    return
-                heritage.take(partition, entry, at)
-                empty = False
-            if empty and reader.at_end():
-                return  # made for a plan that nobody has begun yet
-            if self._ended():
-                raise GivenUp("stopped while reading the ledger", where="kafka")
 
     def _followed(self, memory: Memory) -> bool:
         """Whether another process published what this lane has, up to now."""
@@ -531,6 +467,11 @@ class Lane:
         self.role = role
         self.trouble = trouble
         self._parts.tally.role(self._parts.lane, active=role == ACTIVE)
+
+    def _alive(self) -> bool:
+        """Show a sign of life; whether to go on."""
+        self.beat = self._clock()
+        return not self._ended()
 
     def _ended(self) -> bool:
         return self._stopping.is_set()
