@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import codec, feed, latency, receive, restart, throughput, verify
+from bench import codec, feed, lanes, latency, receive, restart, throughput, verify
 from bench.sender import Sender
 from tests.servers.kafka import KafkaCluster
 
@@ -87,6 +87,23 @@ def _measure(folder: Path, size: Size, report: _Report) -> None:
             report.figure(f"{what}cpu_us_per_frame", cpu, f"{cpu:.1f} µs", "  CPU of the process a frame")
         report.ratio("throughput_ratio", "frames/s, feedbridge to bare loop", found["throughput_ratio"])
         report.ratio("cpu_ratio", "CPU a frame, bare loop to feedbridge", found["cpu_ratio"])
+
+        report.section("Lanes (all processes and the broker on the cores of this machine)")
+        with Sender(size.warm + size.frames) as second:
+            shapes = lanes.measure(
+                folder, [sender, second], bootstrap, warm=size.warm, frames=size.frames // 2, rounds=size.rounds
+            )
+        for (count, processes), shape in shapes.items():
+            name = f"{count} lane{'s' * (count > 1)}, {processes} process{'es' * (processes > 1)}"
+            key = f"lanes_{count}_{processes}"
+            report.figure(f"{key}_frames_per_second", shape["rate"], f"{shape['rate']:,.0f} frames/s", name)
+            report.figure(f"{key}_cpu_us_per_frame", shape["cpu_us"], f"{shape['cpu_us']:.1f} µs", "  CPU a frame, all")
+            report.figure(
+                f"{key}_ceiling",
+                shape["ceiling"],
+                f"{shape['ceiling']:,.0f} frames/s",
+                "  by the CPU of the busiest process",
+            )
 
         report.section(f"Latency at {_RATE:,.0f} frames/s, socket to read_committed consumer (aim: 5 and 20 ms)")
         found = latency.measure(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,18 +24,28 @@ _TICK: Final = 0.02
 _SELDOM: Final = 0.25
 
 
-def write_config(folder: Path, *, name: str, url: str, bootstrap: str) -> tuple[Path, Config]:
+def write_config(
+    folder: Path,
+    *,
+    name: str,
+    url: str,
+    bootstrap: str,
+    lanes: Mapping[str, Any] | None = None,
+    process: str = "",
+) -> tuple[Path, Config]:
     """Write a configuration with everything on and the ids of all schemas pinned: no registry is asked.
 
-    Returns the file and what it says. Bridges of different names share the data topics, and nothing else.
+    process: tells apart those of one name. Returns the file and what it says. Bridges of different names share the data
+    topics, and nothing else.
     """
-    path = folder / f"{name}.yaml"
+    path = folder / f"{name}{process}.yaml"
     text: dict[str, Any] = {
         "name": name,
         "gateways": {"cs2": {"kind": "ticktock", "url": url, "api_key": "bench"}},
         "kafka": {"bootstrap.servers": bootstrap},
         "registry": {"url": "http://127.0.0.1:1", "ids": {}},
-        "journal": {"path": str(folder / f"{name}-journal")},
+        "journal": {"path": str(folder / f"{name}{process}-journal")},
+        "lanes": dict(lanes or {}),
         "http": {"listen": "127.0.0.1:0"},
         "log": {"level": "info", "format": "json"},
     }

@@ -77,6 +77,7 @@ def fill(config: Config, *, identities: int, frames_per_entry: int) -> None:
             kind=ENTRY,
             instance=instance,
             at=now,
+            generation=1,
             journal=instance,
             position=done + frames_per_entry,
             codes=codes,
@@ -84,7 +85,9 @@ def fill(config: Config, *, identities: int, frames_per_entry: int) -> None:
             connections=[Connection("cs2", "list", up=True, last_frame=now, position=done)],
         )
         _produce(producer, topic, codec.encode(entry))
-    _produce(producer, topic, codec.encode(Entry(kind=RESIGN, instance=instance, at=now)))
+    _produce(
+        producer, topic, codec.encode(Entry(kind=RESIGN, instance=instance, at=now, generation=1, position=identities))
+    )
     assert producer.flush(60) == 0
 
 

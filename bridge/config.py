@@ -9,6 +9,7 @@ nothing here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -219,7 +220,7 @@ class DedupeSettings(Settings):
         default=2_000_000,
         ge=1,
         le=1_000_000_000,
-        description="How many frames are remembered at most; the shorter of both limits counts.",
+        description="How many frames each lane remembers at most; the shorter of both limits counts.",
     )
     unchanged: Literal["drop", "keep"] = Field(
         default="drop", description="What becomes of a state that equals the last one published of its entity."
@@ -236,7 +237,9 @@ class JournalSettings(Settings):
 
     path: Path = Field(default=Path("journal"), description="Folder, made where missing; one process holds it.")
     max_bytes: Size = Field(
-        default=2 * GIB, ge=64 << 10, description="Disk it may use; when full, sockets are not read."
+        default=2 * GIB,
+        ge=64 << 10,
+        description="Disk it may use, for all lanes together; when full, sockets are not read.",
     )
     fsync: bool = Field(
         default=False, description="Whether a frame must be on the disk, not just with the system, to count."
@@ -269,20 +272,52 @@ class LanesSettings(Settings):
         default=1, ge=1, le=1_000, description="Lanes of the installation; the same for all its processes."
     )
     own: (
-        Literal["all"] | Annotated[tuple[Annotated[int, BeforeValidator(_lane), Field(ge=0)], ...], Field(min_length=1)]
-    ) = Field(default="all", description="Lanes of this process: `all`, or a list of numbers from 0.")
+        Literal["all", "ordinal"]
+        | Annotated[tuple[Annotated[int, BeforeValidator(_lane), Field(ge=0)], ...], Field(min_length=1)]
+    ) = Field(
+        default="all",
+        description="Lanes that this process publishes, or stands by for where another does: `all`, a list of numbers from "
+        "0, or `ordinal`: the one of the number at the end of the host's name (a StatefulSet's pod), modulo `count`.",
+    )
+    cover: (
+        Literal["none", "all"]
+        | Annotated[tuple[Annotated[int, BeforeValidator(_lane), Field(ge=0)], ...], Field(min_length=1)]
+    ) = Field(
+        default="none",
+        description="Lanes that it only stands by for: `none`, `all` others, or a list. A covered lane is taken when its "
+        "owner falls silent, never because it is vacant.",
+    )
 
-    @property
-    def owned(self) -> tuple[int, ...]:
-        """The numbers of the lanes of this process."""
-        return tuple(range(self.count)) if self.own == "all" else self.own
+    def owned(self, host: str) -> tuple[int, ...]:
+        """The lanes that this process owns. host: name of the machine, for ``ordinal``; ConfigError if it has no number."""
+        if self.own == "all":
+            return tuple(range(self.count))
+        if self.own != "ordinal":
+            return self.own
+        number = re.search(r"-(\d+)$", host.partition(".")[0])
+        if number is None:
+            raise ConfigError(
+                f"the host's name, {host}, does not end in a number",
+                where="lanes.own",
+                mend="name the lanes in a list, or run it in a StatefulSet",
+            )
+        return (int(number[1]) % self.count,)
+
+    def covered(self, host: str) -> tuple[int, ...]:
+        """The lanes that this process only stands by for. host: see `owned`."""
+        others = range(self.count) if self.cover == "all" else () if self.cover == "none" else self.cover
+        return tuple(sorted(set(others) - set(self.owned(host))))
 
     @model_validator(mode="after")
     def _within(self) -> Self:
-        if len(set(self.owned)) != len(self.owned):
-            raise _errors({"own": ("names a lane twice", None)})
-        if max(self.owned) >= self.count:
-            raise _errors({"own": (f"names a lane beyond count; with {self.count} the last is {self.count - 1}", None)})
+        for name, lanes in (("own", self.own), ("cover", self.cover)):
+            if isinstance(lanes, str):
+                continue
+            if len(set(lanes)) != len(lanes):
+                raise _errors({name: ("names a lane twice", None)})
+            if max(lanes) >= self.count:
+                last = self.count - 1
+                raise _errors({name: (f"names a lane beyond count; with {self.count} the last is {last}", None)})
         return self
 
 

@@ -124,9 +124,9 @@ class StandIn:
 class DemoService(Service):
     """A bridge whose topics are made by someone else: the stand-in can't be asked about their settings."""
 
-    def _ensure_topics(self) -> dict[str, int]:
+    def _ensure_topics(self) -> tuple[dict[str, int], int]:
         """Trust `StandIn.create`, which sets no limits."""
-        return {}
+        return {}, self.config.lanes.count
 
 
 class Reader(threading.Thread):

@@ -1,6 +1,6 @@
 """Where the gateways hand in what they received: the event loop's side of the journal.
 
-Frames that arrive within one turn of the event loop are appended to the journal as one block. Beside frames the journal
+Frames that arrive within one turn of the event loop are appended to the journal of their lane as one block. Beside frames the journal
 holds *events*: a connection went down or came up, ids were learned, a process began. They stand in the same order as the
 frames, survive a crash with them and reach the lane the same way, which turns them into gap records and ledger entries.
 """
@@ -18,7 +18,7 @@ from bridge.frame import EVENT, Frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.journal import Journal
+    from bridge.journals import Journals
 
 #: How often (s) a full journal, or a disk that refuses, is looked at again.
 RETRY: Final = 0.1
@@ -31,12 +31,30 @@ PENDING: Final = 4096
 log = structlog.get_logger(__name__)
 
 
+class Mark:
+    """A place behind frames that were handed in. ends: where they end in each journal, once they are appended."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, int] | None = None
+
+
 class Intake:
     """What gateways feed, on the event loop. now: ms since the epoch."""
 
-    def __init__(self, journal: Journal, *, now: Callable[[], int]) -> None:
-        """Feed `journal`."""
-        self._journal = journal
+    def __init__(
+        self,
+        journals: Journals,
+        *,
+        now: Callable[[], int],
+        spread: Callable[[list[Frame]], dict[int, list[Frame]]] | None = None,
+    ) -> None:
+        """Feed `journals`. spread: frames over lanes (`bridge.lanes.Router`); None: all are the only lane's."""
+        self._journals = journals
+        self._spread = spread or (lambda frames: dict.fromkeys(journals, frames))
+        #: What is spread and was refused by the disk.
+        self._owed: dict[int, list[Frame]] = {}
+        #: Marks behind what is not appended yet.
+        self._marks: list[Mark] = []
         self._now = now
         self._pending: list[Frame] = []
         self._scheduled = False
@@ -44,7 +62,7 @@ class Intake:
         self._room = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         #: The journal was at its limit, and has not been emptied to `RESUME` since.
-        self._at_limit = journal.full
+        self._at_limit = journals.full
         self._known: dict[tuple[str, str], str] = {}
 
     @property
@@ -69,13 +87,18 @@ class Intake:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
 
-    def mark(self) -> int:
-        """Return a mark behind all that was handed in so far; what is still pending will be appended in that order."""
-        return self._journal.end + len(self._pending)
+    def mark(self) -> Mark:
+        """Return a mark behind all that was handed in so far."""
+        mark = Mark()
+        if self._pending or self._owed:
+            self._marks.append(mark)
+        else:
+            mark.ends = self._ends()
+        return mark
 
-    def committed(self, mark: int) -> bool:
+    def committed(self, mark: Mark) -> bool:
         """Whether all that lies before a mark is committed: then a queue may forget it."""
-        return self._journal.first >= mark
+        return mark.ends is not None and all(self._journals[lane].first >= end for lane, end in mark.ends.items())
 
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Hand in an event of a connection: ``down`` (cause, since), ``up`` …; see `bridge.recovery`."""
@@ -103,26 +126,45 @@ class Intake:
     def flush(self) -> None:
         """Append what is pending. A disk that refuses keeps it pending: nothing is lost, the sockets wait."""
         self._scheduled = False
-        if not self._pending:
+        if not (self._pending or self._owed):
             return
+        if not self._owed:
+            # What was refused goes first, so that each lane keeps its order.
+            self._owed, self._pending = self._spread(self._pending), []
+        frames = max(map(len, self._owed.values()))
         try:
-            self._journal.append(self._pending)
+            for lane in tuple(self._owed):
+                if self._owed[lane]:
+                    self._journals[lane].append(self._owed[lane])
+                del self._owed[lane]
         except OSError as error:
             if self._refused is None:
                 log.error(  # noqa: TRY400 - the disk is to blame, no traceback helps
-                    "journal_refused", reason=error.strerror, frames=len(self._pending)
+                    "journal_refused", reason=error.strerror, frames=frames
                 )
             self._refused = error.strerror or "write failed"
             self._look()
             return
         if self._refused is not None:
-            log.info("journal_accepts", frames=len(self._pending))
+            log.info("journal_accepts", frames=frames)
             self._refused = None
-        self._pending = []
-        if not self._at_limit and self._journal.full:
+            if self._pending:
+                self.flush()
+                return
+        self._appended()
+
+    def _appended(self) -> None:
+        """All that was handed in is in the journals."""
+        if not self._at_limit and self._journals.full:
             self._at_limit = True
-            log.warning("journal_full", bytes=self._journal.size, max_bytes=self._journal.max_bytes)
+            log.warning("journal_full", bytes=self._journals.size, max_bytes=self._journals.max_bytes)
             self._look()
+        for mark in self._marks:
+            mark.ends = self._ends()
+        self._marks.clear()
+
+    def _ends(self) -> dict[int, int]:
+        return {lane: self._journals[lane].end for lane in self._journals}
 
     def _look(self) -> None:
         """See to it that somebody looks for room."""
@@ -133,11 +175,11 @@ class Intake:
     async def _until_room(self) -> None:
         while True:
             await asyncio.sleep(RETRY)
-            if self._pending:
+            if self._pending or self._owed:
                 self.flush()
-            if self._at_limit and self._journal.size <= self._journal.max_bytes * RESUME:
+            if self._at_limit and self._journals.size <= self._journals.max_bytes * RESUME:
                 self._at_limit = False
-                log.info("journal_has_room", bytes=self._journal.size)
+                log.info("journal_has_room", bytes=self._journals.size)
             if not self.full:
                 self._room.set()
                 return

@@ -23,6 +23,7 @@ import struct
 import threading
 import uuid
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -57,26 +58,19 @@ class Journal:
     """
 
     @classmethod
-    def open(cls, directory: Path, *, max_bytes: int, fsync: bool = False) -> Journal:
+    def open(cls, directory: Path, *, max_bytes: int, fsync: bool = False, locked: bool = False) -> Journal:
         """Lock and open the journal in `directory`, made where it is missing.
 
         max_bytes: the disk it may use; it is `full` beyond. fsync: a batch is on the disk, not just with the operating
-        system, when `append` returns.
+        system, when `append` returns. locked: the caller holds the lock of a folder around it.
 
         Raises `Locked` where another process has it, `ConfigError` where the directory can't be used.
         """
-        try:
+        with opening(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            lock = _lock(directory)
-            return cls(directory, lock, max_bytes=max_bytes, fsync=fsync)
-        except OSError as error:
-            raise ConfigError(
-                f"the journal can't be opened: {error.strerror}",
-                where=str(directory),
-                mend="set journal.path to a directory that feedbridge may write",
-            ) from error
+            return cls(directory, None if locked else lock(directory), max_bytes=max_bytes, fsync=fsync)
 
-    def __init__(self, directory: Path, lock: int, *, max_bytes: int, fsync: bool) -> None:
+    def __init__(self, directory: Path, lock: int | None, *, max_bytes: int, fsync: bool) -> None:
         """Use `open`."""
         self.directory = directory
         self.max_bytes = max_bytes
@@ -219,7 +213,12 @@ class Journal:
             self._closed = True
             self._guard.notify_all()
         os.close(self._file)
-        os.close(self._lock_file)
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+
+    def sync(self) -> None:
+        """Return when what was appended is on the disk."""
+        os.fsync(self._file)
 
     def _write(self, segment: _Segment, data: bytes) -> None:
         try:
@@ -335,7 +334,20 @@ def _scan(directory: Path) -> Iterator[_Segment]:
         yield segment
 
 
-def _lock(directory: Path) -> int:
+@contextmanager
+def opening(directory: Path) -> Iterator[None]:
+    """Turn what the system says while a journal is opened into a ConfigError."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"the journal can't be opened: {error.strerror}",
+            where=str(directory),
+            mend="set journal.path to a directory that feedbridge may write",
+        ) from error
+
+
+def lock(directory: Path) -> int:
     """Take the lock file; the kernel lets it go when the process ends, however it ends."""
     file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

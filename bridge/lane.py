@@ -1,5 +1,8 @@
 """A lane: one ledger partition, one transactional id, one active publisher.
 
+A lane belongs to a plan (`bridge.plan`): it begins with what the lanes of older plans have left, and ends for good when it
+reads that a newer plan has begun.
+
 The lane's thread ties the pure parts to Kafka. Its life is a loop of three stages:
 
 *stand by*: read the ledger, tick off the own frames that it shows, until its owner resigns, falls silent, lacks a gateway
@@ -22,10 +25,12 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bridge import aside
+from bridge.beginning import begin
 from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
 from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
 from bridge.pipeline import Undisposed
+from bridge.plan import Course, Outdated
 from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
 
@@ -71,7 +76,9 @@ class Parts:
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
     connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
-    seconds, or until the event is set.
+    seconds, or until the event is set. generation: of the plan; its READY is in the ledger. covers: the lane is another's,
+    this process only stands by. others: readers of all other partitions of the ledger. former: journals of older plans
+    whose frames were moved into this one.
     """
 
     lane: int
@@ -94,6 +101,10 @@ class Parts:
     tally: Tally
     clock: Callable[[], float] = monotonic
     pause: Callable[[threading.Event, float], object] = threading.Event.wait
+    generation: int = 1
+    covers: bool = False
+    others: Callable[[], Mapping[int, LedgerReader]] = dict
+    former: frozenset[str] = frozenset()
 
 
 class Lane:
@@ -102,6 +113,7 @@ class Lane:
     def __init__(self, parts: Parts) -> None:
         """Nothing is sent before `start`."""
         self._parts = parts
+        self.number = parts.lane
         self._clock = parts.clock
         self._thread = threading.Thread(target=self.run, name=f"lane-{parts.lane}", daemon=True)
         self.role = RECOVERING
@@ -119,7 +131,10 @@ class Lane:
         #: Frames in one transaction at most, and when (monotonic) more may be tried.
         self._most = MAX_FRAMES
         self._more_at = 0.0
-        self._watch = Watch(instance=parts.instance, takeover_after=parts.takeover_after, chance=parts.chance)
+        self._watch = Watch(
+            instance=parts.instance, takeover_after=parts.takeover_after, chance=parts.chance, covers=parts.covers
+        )
+        self._course = Course(generation=parts.generation, lanes=parts.lanes)
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._log = log.bind(lane=parts.lane)
@@ -148,6 +163,7 @@ class Lane:
         return {
             "lane": self._parts.lane,
             "role": self.role,
+            "generation": self._parts.generation,
             "since": self.since,
             "trouble": self.trouble,
             "last_commit_seconds_ago": ago,
@@ -165,6 +181,12 @@ class Lane:
                 self._live()
             except GivenUp:
                 break
+            except Outdated as outdated:
+                # Nothing but a start with another configuration mends it; frames go on into the journal.
+                self._become(RECOVERING, str(outdated))
+                while not self._ended():
+                    self.beat = self._clock()
+                    parts.pause(self._stopping, RETRY)
             except Fenced as fenced:
                 self._watch.fenced(self._clock())
                 self._become(STANDBY, str(fenced))
@@ -202,17 +224,15 @@ class Lane:
         """
         parts, watch, journal = self._parts, self._watch, self._parts.journal
         memory = parts.memory()
-        self._seek(reader, memory)
-        watch.begin(self._clock())
+        since = self._seek(reader, memory)
+        self._course = Course(generation=parts.generation, lanes=parts.lanes)
+        begin(parts, self._course, reader, memory, since=since, alive=self._alive)
+        watch.begin(self._clock(), memory.last)
         pending: Pending | None = None
         looked = 0
         while not self._ended():
             self.beat = self._clock()
-            for entry, at in reader.poll(POLL):
-                memory.take(entry, at)
-                watch.hear(entry, self._clock())
-                if pending is not None:
-                    pending.show(entry)
+            self._hear(reader, memory, pending)
             if not reader.at_end():
                 watch.blind(self._clock())  # silence counts only while it can be told from being cut off
                 continue
@@ -227,10 +247,10 @@ class Lane:
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
-                return memory, pending, any(each != journal.id for each in memory.positions)
+                return memory, pending, self._followed(memory)
             first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
             looked = first + len(frames)
-            pending.receive(parts.pipeline.observe(first, frames), looked, now)
+            pending.receive(parts.pipeline.observe(first, frames, memory), looked, now)
             parts.tally.observed(parts.pipeline)
             if not pending.matched and (lost := pending.forget(now - STRANGE)):
                 self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
@@ -240,12 +260,32 @@ class Lane:
                 self._become(STANDBY, None)
         return None
 
-    def _seek(self, reader: LedgerReader, memory: Memory) -> None:
-        """Begin to read the ledger a window before the oldest frame that may have to be published."""
+    def _seek(self, reader: LedgerReader, memory: Memory) -> int:
+        """Begin to read the ledger a window before the oldest frame that may have to be published.
+
+        Returns from when on (ms).
+        """
         now, oldest = self._parts.now(), self._parts.journal.oldest()
-        if reader.seek(min(now, oldest if oldest is not None else now) - memory.window.span):
+        since = min(now, oldest if oldest is not None else now) - memory.window.span
+        if reader.seek(since):
             # No retention of the ledger is shorter than the window: younger entries are all there.
             memory.known_since = now - memory.window.span
+        return since
+
+    def _hear(self, reader: LedgerReader, memory: Memory, pending: Pending | None) -> None:
+        """Take what has come of this plan since its beginning. Raises `Outdated` where a newer one has begun."""
+        for entry, at in reader.poll(POLL):
+            if self._course.begins(entry):
+                raise LaneError("where the plan begins was not there to be read at first")
+            if self._course.hear(entry):
+                memory.take(entry, at)
+                self._watch.hear(entry, self._clock())
+                if pending is not None:
+                    pending.show(entry)
+
+    def _followed(self, memory: Memory) -> bool:
+        """Whether another process published something of what this lane may have in its journal."""
+        return bool(memory.positions.keys() - {self._parts.journal.id, *self._parts.former})
 
     def _take_over(
         self,
@@ -263,9 +303,7 @@ class Lane:
         wrote = self._clock()
         while memory.last is None or memory.last.nonce != nonce:
             self.beat = self._clock()
-            for entry, at in reader.poll(POLL):
-                memory.take(entry, at)
-                pending.show(entry)
+            self._hear(reader, memory, pending)
             if self._clock() - wrote > HEARTBEAT_EVERY:
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
                 wrote = self._clock()
@@ -440,6 +478,7 @@ class Lane:
             kind=kind,
             instance=parts.instance,
             at=now,
+            generation=parts.generation,
             lanes=parts.lanes,
             journal=parts.journal.id,
             **fields,
@@ -465,6 +504,11 @@ class Lane:
         self.role = role
         self.trouble = trouble
         self._parts.tally.role(self._parts.lane, active=role == ACTIVE)
+
+    def _alive(self) -> bool:
+        """Show a sign of life; whether to go on."""
+        self.beat = self._clock()
+        return not self._ended()
 
     def _ended(self) -> bool:
         return self._stopping.is_set()

@@ -29,6 +29,8 @@ ENTRY: Final = "ENTRY"
 FIRST: Final = "FIRST"
 HEARTBEAT: Final = "HEARTBEAT"
 RESIGN: Final = "RESIGN"
+PLAN: Final = "PLAN"
+READY: Final = "READY"
 
 #: Ids whose key is remembered at most; the longest unseen are forgotten first.
 MAX_KEYS: Final = 500_000

@@ -79,6 +79,25 @@ class LedgerReader:
             else:
                 return cut
 
+    def seek_back(self, many: int) -> bool:
+        """Go back so many offsets from the end; whether that is the beginning. Every second offset or so is an entry.
+
+        Raises the error that says why Kafka does not answer.
+        """
+        deadline = self._clock() + SETTLING
+        while True:
+            try:
+                partition = TopicPartition(self._topic, self._partition)
+                low, high = self._consumer.get_watermark_offsets(partition, CALL, cached=False)
+                self._eof = False
+                self._consumer.assign([TopicPartition(self._topic, self._partition, max(low, high - many))])
+            except KafkaException as error:
+                if error.args[0].code() not in _SETTLING or self._clock() >= deadline:
+                    raise self._explain(error) from error
+                self._pause(LOOK)
+            else:
+                return bool(high - many <= low)
+
     def _offset(self, since: int) -> tuple[int, bool]:
         """The offset of the first entry at or after `since` (ms), and whether others before it may have been deleted."""
         found = self._consumer.offsets_for_times([TopicPartition(self._topic, self._partition, since)], CALL)[0]

@@ -17,6 +17,8 @@ from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.errors import BadFrame, LaneError
 from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record
+from bridge.lanes import MOVED
+from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
@@ -149,14 +151,20 @@ class Pipeline:
         """Whether the handover ends at this position, so that `process` has something to do even without a frame."""
         return position == self._settles
 
-    def observe(self, first: int, frames: Sequence[Frame]) -> list[Seen | Outage]:
-        """Read frames as a standby does: what the window must know of each, nothing is judged or remembered."""
+    def observe(self, first: int, frames: Sequence[Frame], memory: Memory | None = None) -> list[Seen | Outage]:
+        """Read frames as a standby does: what the window must know of each, nothing is judged or remembered.
+
+        memory: what the standby has read; by it a frame that was moved here from another journal may be disposed of.
+        """
         found: list[Seen | Outage] = []
-        for position, frame in enumerate(frames, first):
+        for position, each in enumerate(frames, first):
+            frame = each if each.source != EVENT else _arrived(each, memory or self._memory)
             gateway = self._ways.get(frame.gateway)
             if frame.source == EVENT:
                 facts = msgspec.json.decode(frame.raw)
                 event = facts.pop("event")
+                if event == "seen":
+                    self._presence.heard(frame.gateway, frame.connection, frame.received)
                 self._presence.event(position, frame, event, facts)
                 if event in _OUTAGE:
                     found.append(Outage(position, frame.gateway, frame.connection, frame.received))
@@ -231,6 +239,8 @@ class Pipeline:
         """
         for start in range(0, len(frames), STAGE):
             some = frames[start : start + STAGE]
+            if any(frame.source == EVENT for frame in some):
+                some = [_arrived(each, self._memory) if each.source == EVENT else each for each in some]
             sightings = self._sight(batch, some)
             self._publish(batch, self._judge(batch, some, sightings))
 
@@ -462,9 +472,12 @@ class Pipeline:
             raise Undisposed(position, error) from error
 
     def _event(self, batch: Batch, frame: Frame, position: int) -> None:
-        """Take an event of a connection; see `bridge.intake`."""
+        """Take an event of a connection, see `bridge.intake`, or a frame that was moved, see `bridge.lanes`."""
         facts = msgspec.json.decode(frame.raw)
         event = facts.pop("event")
+        if event == "seen":
+            self._outages.seen(frame.gateway, frame.connection, frame.received)
+            return
         self._presence.event(position, frame, event, facts)
         if event == "learn":
             self._learn(batch, frame.gateway, list(facts["pairs"].items()), frame.received)
@@ -514,3 +527,21 @@ class Pipeline:
         batch.records.append(Record(gateway.dead_letters, key, value, headers, frame.received))
         batch.owners.append(position)
         self.dead[gateway.gateway, bad.reason] = self.dead.get((gateway.gateway, bad.reason), 0) + 1
+
+
+def _arrived(frame: Frame, memory: Memory) -> Frame:
+    """The frame that an event brings from the journal of another plan, `_NOTHING` if it is disposed of; any other is itself."""
+    while frame.raw.startswith(MOVED):
+        moved = read_moved(frame.raw)
+        if moved.origin.position < memory.resume(
+            moved.origin.journal, moved.origin.instance, first=0, opened_at=moved.origin.opened
+        ):
+            return _NOTHING
+        frame = moved.frame
+        if frame.source != EVENT:
+            break
+    return frame
+
+
+#: What stands in place of a frame that is disposed of.
+_NOTHING: Final = Frame("", "", 0, EVENT, b'{"event":"nothing"}')

@@ -19,7 +19,7 @@ from bridge import kafka
 from bridge.errors import BridgeError, Fenced, LaneError, Restart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from confluent_kafka import Message, Producer
 
@@ -148,6 +148,29 @@ class Publisher:
         self._aborted = None
         if self._began is not None:
             self._end()
+
+    def announce(self, entries: Mapping[int, Record], records: Sequence[Record] = ()) -> None:
+        """Publish ledger entries in several partitions, partition → entry, and records, in one transaction.
+
+        Raises `Aborted`, `Fenced`, `Restart` or `GivenUp`.
+        """
+        try:
+            self._repeat(self._producer.begin_transaction)
+            for partition, record in (*((-1, each) for each in records), *entries.items()):
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    partition=partition,
+                    headers=record.headers,
+                    timestamp=record.timestamp,
+                )
+            self._repeat(lambda: self._producer.commit_transaction(CALL))
+        except FAILURES as error:  # of produce()
+            raise self._abort(_failure(error)) from error
+        except Aborted:
+            self._end()
+            raise
 
     def culprit(self, records: Sequence[Record]) -> tuple[int, BridgeError] | None:
         """Find the record that Kafka refuses, by sending each alone in a transaction that is aborted.

@@ -20,6 +20,7 @@ from bridge.errors import BadFrame
 from bridge.frame import REST, STREAM
 from bridge.markup import readable
 from bridge.paths import moment
+from bridge.placing import Placer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,7 @@ class Ways:
         self._sent = envelope.attribute(route.kind.sent) if route.kind.sent is not None else None
         self._chained = any(each.continuity is not None for each in route.kind.types.values())
         self._private = route.kind.unknown.private
+        self._placer = Placer(route.kind)
 
         def most(frame_type: FrameType) -> int:
             topics = route.topics.get(frame_type.type, ())
@@ -171,6 +173,28 @@ class Ways:
         matched = getattr(meta, "id", None) or self._route.owner(frame.connection)
         return xxhash.xxh3_64_intdigest(f"owner\0{matched}".encode(errors="replace"))
 
+    def place(self, raw: bytes) -> tuple[str | None, Sequence[tuple[str, str]]]:
+        """What decides the lane of a frame: the key that it carries itself, else its own entity; and the ids it teaches.
+
+        Judges nothing, so that every process finds the same for equal bytes.
+        """
+        try:
+            found = self._placer.find(raw)
+            if found is None:
+                return self.guess(raw)[1], ()
+            name, key, pairs = found
+            return key, self._taught(name, raw) if pairs is None else pairs
+        except Exception:  # noqa: BLE001 - the lane makes a dead letter of a frame that meets a bug, and says so
+            return None, ()
+
+    def _taught(self, name: str, raw: bytes) -> Sequence[tuple[str, str]]:
+        """The ids that a frame teaches, by reading all of it."""
+        try:
+            way, envelope = self._known[name], self._decode(raw)
+            return way.learn(envelope.meta, way.decode(envelope, raw))
+        except BadFrame:
+            return ()
+
     def _way(self, name: str) -> Way | None:
         """The way of a type that no schema knows: the generic record, told apart by its name."""
         if name in self._route.control:
@@ -235,7 +259,7 @@ class Way:
         self.seed = _seed(route.gateway, name)
         self.family = _seed(route.gateway, "family", frame_type.family)
         self.traits = _traits(frame_type, known=isinstance(codec, Codec))
-        self._decode = _decoder(codec)
+        self.decode = _decoder(codec)
         self.encode: Callable[[Any, Any], bytes] = codec.encode
         self.key: Callable[[Any, Any], str | None] = codec.key
         self.entity: Callable[[Any, Any], str | None] = codec.entity
@@ -253,7 +277,7 @@ class Way:
     def read(self, envelope: Any, raw: bytes) -> tuple[Any, bytes]:
         """The payload as a Struct, and its canonical text. Raises `BadFrame`."""
         try:
-            data = self._decode(envelope, raw)
+            data = self.decode(envelope, raw)
         except BadFrame:
             # Of two members of one name the last was read; which of them is to blame nobody can say.
             if repeats_a_name(raw, -1):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import threading
 import time
 import uuid
 from collections import Counter, defaultdict
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -26,8 +28,9 @@ from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
 from bridge.frame import EVENT, Frame
 from bridge.gateways import kinds
 from bridge.intake import Intake
-from bridge.journal import Journal
-from bridge.lane import ACTIVE, RECOVERING, STANDBY, Lane, Parts
+from bridge.journals import Journals, opened_by
+from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
+from bridge.lanes import Router
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
 from bridge.link import Linker
@@ -35,10 +38,12 @@ from bridge.ops import http
 from bridge.ops.metrics import Metrics
 from bridge.ops.tally import Tally
 from bridge.pipeline import HEADROOM, MAX_VALUE, Pipeline
-from bridge.publisher import Publisher
+from bridge.plan import Outdated, Plan
+from bridge.planner import Means, Planner
+from bridge.publisher import GivenUp, Publisher
 from bridge.recovery import GapWriter, Outages
 from bridge.registry import Registry
-from bridge.route import Route
+from bridge.route import Route, Ways
 from bridge.topics import Role
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
 
     from bridge.config import Config
     from bridge.gateways.gateway import Gateway
+    from bridge.ledger import Connection
     from bridge.topics import TopicPlan
 
 #: How often (s) Kafka or the registry is asked again while it does not answer.
@@ -62,6 +68,18 @@ SILENT: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
+class _Found(NamedTuple):
+    """What must be known before lanes can start.
+
+    partitions: of the ledger. framing: (topic, type) → what goes before the Avro bytes. limits: largest value (bytes) that
+    each topic takes, where that is known.
+    """
+
+    limits: Mapping[str, int]
+    partitions: int
+    framing: Mapping[tuple[str, str], bytes]
+
+
 class Service:
     """One bridge process. `run` it once."""
 
@@ -72,8 +90,9 @@ class Service:
         catalog: Catalog | None = None,
         metrics: Metrics | None = None,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        host: str | None = None,
     ) -> None:
-        """Load the schemas; nothing is opened yet. now: ms since the epoch.
+        """Load the schemas; nothing is opened yet. now: ms since the epoch. host: name of the machine; None: its own.
 
         Raises ConfigError for schemas, topics or lanes that can't be.
         """
@@ -86,13 +105,16 @@ class Service:
         self._now = now
         self._started = now()
         self._beat = monotonic()
-        self._journal: Journal | None = None
+        self._journals: Journals | None = None
         self._gateways: list[Gateway] = []
         self._lanes: list[Lane] = []
         #: Why the lanes can't be started yet.
         self._waiting: str | None = "starting"
-        if config.lanes.count != 1:
-            raise ConfigError("only one lane is supported", where="lanes.count", mend="set it to 1")
+        host = host or socket.gethostname()
+        self._owned = config.lanes.owned(host)
+        self._held = tuple(sorted({*self._owned, *config.lanes.covered(host)}))
+        self._over = threading.Event()
+        self._ledger_codec = EntryCodec(self._catalog.own("ledger"))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until nothing is left to do.
@@ -100,8 +122,13 @@ class Service:
         Raises Refused if every gateway refused its key, ConfigError for what only a change of the configuration mends.
         """
         config = self.config
-        self._journal = journal = Journal.open(
-            Path(config.journal.path), max_bytes=config.journal.max_bytes, fsync=config.journal.fsync
+        self._journals = journals = Journals.open(
+            Path(config.journal.path),
+            count=config.lanes.count,
+            lanes=self._held,
+            max_bytes=config.journal.max_bytes,
+            fsync=config.journal.fsync,
+            opened=opened_by(self.instance, self._now()),
         )
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []
@@ -115,7 +142,7 @@ class Service:
                     metrics=self.metrics,
                 )
                 self.address = http.address(runner)
-            intake = Intake(journal, now=self._now)
+            intake = Intake(journals, now=self._now, spread=self._spread(journals))
             # Whatever was up when the last process with this journal ended has been cut since.
             intake.put(Frame("", "", self._now(), EVENT, msgspec.json.encode({"event": "start"})))
             self._gateways = [
@@ -124,16 +151,18 @@ class Service:
             ]
             log.info("started", name=config.name, version=__version__, page=self.address)
             receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in self._gateways]
-            starting = asyncio.create_task(self._start_lanes(journal), name="lanes")
+            starting = asyncio.create_task(self._start_lanes(journals), name="lanes")
             tasks = [*receiving, starting]
             await self._watch(stop, tasks)
             for task in receiving:
                 task.cancel()
             await asyncio.wait(receiving)
             intake.flush()
+            self._over.set()
             starting.cancel()
             await self._stop_lanes()
         finally:
+            self._over.set()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -142,12 +171,12 @@ class Service:
                 await asyncio.to_thread(lane.join, 5)
             if runner is not None:
                 await runner.cleanup()
-            journal.close()
-            log.info("stopped", name=config.name, frames_left=journal.frames)
+            journals.close()
+            log.info("stopped", name=config.name, frames_left=journals.frames)
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` shows."""
-        journal = self._journal
+        journal = self._journals
         gateways = []
         for gateway in self._gateways:
             found: dict[str, Any] = msgspec.to_builtins(gateway.status())
@@ -167,7 +196,7 @@ class Service:
             "ready": ready,
             "reason": why,
             "lanes": [lane.status() for lane in self._lanes]
-            or [{"lane": 0, "role": RECOVERING, "trouble": self._waiting}],
+            or [{"lane": lane, "role": RECOVERING, "trouble": self._waiting} for lane in journal or self._held],
             "gateways": gateways,
             "journal": {
                 "frames": journal.frames if journal else 0,
@@ -189,9 +218,7 @@ class Service:
                 return False, f"lane {status['lane']}: no commit for {ago:.0f} s"
         if not any(gateway.status().connected for gateway in self._gateways):
             return False, "no gateway is connected"
-        if all(lane.role == STANDBY for lane in self._lanes):
-            return True, "standby"
-        return True, "active"
+        return True, _roles([(lane.number, lane.role) for lane in self._lanes])
 
     def healthy(self) -> bool:
         """Whether the process itself makes progress; depends on nothing outside it."""
@@ -217,24 +244,62 @@ class Service:
             except TimeoutError:
                 continue
 
-    async def _start_lanes(self, journal: Journal) -> None:
-        """Find schema ids and topics, then start the lanes; asks again while Kafka or the registry is away."""
-        framing: Mapping[tuple[str, str], bytes] | None = None
-        limits: Mapping[str, int] = {}
-        while framing is None:
+    def _spread(self, journals: Journals) -> Callable[[list[Frame]], dict[int, list[Frame]]] | None:
+        """How frames are spread over the lanes of this process; None: there is only one lane.
+
+        Moves what the journals of another number of lanes hold, and goes on with lanes whose journal still holds frames.
+        """
+        count = self.config.lanes.count
+        span = round(self.config.dedupe.window * 1000)
+        if count == 1:
+            journals.move(lambda frames: {0: list(frames)})
+            return None
+        ways = {
+            route.gateway: Ways(route, seq_scope=self.config.dedupe.seq_scope, max_value=MAX_VALUE)
+            for route in self._routes({})
+        }
+        journals.move(Router(count=count, held=range(count), ways=ways, span=span).spread)
+        for lane in journals.left():
+            journals.hold(lane)
+        if others := sorted(set(journals) - set(self._held)):
+            log.warning("lanes_covered", lanes=others, reason="the journal holds frames of them")
+        return Router(count=count, held=journals, ways=ways, span=span).spread
+
+    async def _start_lanes(self, journals: Journals) -> None:
+        """Find schema ids, topics and the plan of lanes, then start them; asks again while Kafka or the registry is away."""
+        found: _Found | None = None
+        while found is None:
             try:
                 framing = await asyncio.to_thread(self._framing)
-                limits = await asyncio.to_thread(self._ensure_topics)
+                found = _Found(*await asyncio.to_thread(self._ensure_topics), framing)
             except Unreachable as error:
-                framing = None
-                if self._waiting != str(error):
-                    log.warning("waiting", reason=str(error))
-                self._waiting = str(error)
-                await asyncio.sleep(RETRY)
+                await self._wait_for(error)
+        planner = self._planner(found)
+        plan: Plan | None = None
+        while plan is None:
+            try:
+                plan = await asyncio.to_thread(planner.run)
+            except Outdated as outdated:
+                # Frames go on into the journal: whoever starts with the right number publishes them.
+                log.error("outdated", reason=str(outdated))  # noqa: TRY400 - the configuration is to blame
+                self._waiting = str(outdated)
+                return
+            except GivenUp:
+                return
+            except BridgeError as error:
+                await self._wait_for(error)
+        lanes = [self._lane(lane, journals, plan, found) for lane in journals]
         self._waiting = None
-        lane = self._lane(journal, framing, limits)
-        self._lanes = [lane]
-        lane.start()
+        self._lanes = lanes
+        for lane in lanes:
+            lane.start()
+
+    async def _wait_for(self, error: BridgeError) -> None:
+        """A person or time mends it; frames go on into the journal."""
+        if self._waiting != str(error):
+            log.warning("waiting", reason=str(error))
+        self._waiting = str(error)
+        await asyncio.sleep(RETRY)
 
     async def _stop_lanes(self) -> None:
         timeout = self.config.shutdown.timeout
@@ -253,10 +318,11 @@ class Service:
             ids = registry.resolve_all(self._plan)
         return {(each.topic, each.type): b"\0" + ids[each.subject].to_bytes(4, "big") for each in subjects}
 
-    def _ensure_topics(self) -> dict[str, int]:
+    def _ensure_topics(self) -> tuple[dict[str, int], int]:
         """Make missing topics, where the configuration lets us. Blocking.
 
-        Returns the largest record value (bytes) that each topic takes, where that can be seen.
+        Returns the largest record value (bytes) that each topic takes, where that can be seen, and the partitions of the
+        ledger.
         """
         admin = kafka.Admin(self.config)
         states = (topics.apply if self.config.topics.create else topics.compare)(admin, self._plan)
@@ -271,17 +337,66 @@ class Service:
             more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""
             raise ConfigError(f"topic {first}{more} missing", where="kafka", mend="run `feedbridge topics apply`")
         log.info("topics", **counts)
-        return {
+        limits = {
             state.plan.name: min(state.limit - min(HEADROOM, state.limit // 4), MAX_VALUE)
             for state in states
             if state.limit is not None
         }
+        ledger = next(state for state in states if state.plan.role is Role.LEDGER)
+        return limits, ledger.partitions or self.config.lanes.count
 
-    def _lane(self, journal: Journal, framing: Mapping[tuple[str, str], bytes], limits: Mapping[str, int]) -> Lane:
-        config, number = self.config, 0
-        codec = EntryCodec(self._catalog.own("ledger"))
-        gap_topic = topics.own_name(config, Role.GAPS)
-        writer = GapWriter(gap_topic, framing[gap_topic, "gap"], self._catalog.own("gap"))
+    def _planner(self, found: _Found) -> Planner:
+        config = self.config
+        writer = self._gap_writer(found.framing)
+
+        def outages(lane: int, connections: Mapping[tuple[str, str], Connection]) -> Outages:
+            return Outages(writer, lane=lane, instance=self.instance, connections=connections)
+
+        return Planner(
+            Means(
+                count=config.lanes.count,
+                partitions=found.partitions,
+                instance=self.instance,
+                ledger_topic=topics.own_name(config, Role.LEDGER),
+                span=round(config.dedupe.window * 1000),
+                codec=self._ledger_codec,
+                publisher=lambda lane: self._publisher(lane, self._wait, self._over.is_set),
+                reader=self._reader,
+                outages=outages,
+                give_up=self._over.is_set,
+                now=self._now,
+                chance=random.random,
+            )
+        )
+
+    def _wait(self, reason: str | None) -> None:
+        """Kafka keeps the planner waiting, or no longer does."""
+        self._waiting = reason or "looking for the plan of lanes"
+
+    def _gap_writer(self, framing: Mapping[tuple[str, str], bytes]) -> GapWriter:
+        topic = topics.own_name(self.config, Role.GAPS)
+        return GapWriter(topic, framing[topic, "gap"], self._catalog.own("gap"))
+
+    def _publisher(self, lane: int, waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
+        reports = kafka.Reports()
+        name = topics.transactional_id(self.config, lane)
+        return Publisher(
+            kafka.producer(self.config, transactional_id=name, reports=reports),
+            transactional_id=name,
+            reports=reports,
+            waiting=waiting,
+            give_up=give_up,
+        )
+
+    def _reader(self, partition: int) -> LedgerReader:
+        reports = kafka.Reports()
+        consumer = kafka.consumer(self.config, role="ledger", reports=reports)
+        topic = topics.own_name(self.config, Role.LEDGER)
+        return LedgerReader(consumer, self._ledger_codec, topic=topic, partition=partition, reports=reports)
+
+    def _lane(self, number: int, journals: Journals, plan: Plan, found: _Found) -> Lane:
+        config = self.config
+        writer = self._gap_writer(found.framing)
 
         def memory() -> Memory:
             return Memory(
@@ -302,52 +417,38 @@ class Service:
                 span=memory.window.span,
             )
 
-        def publisher(waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
-            reports = kafka.Reports()
-            name = topics.transactional_id(config, number)
-            return Publisher(
-                kafka.producer(config, transactional_id=name, reports=reports),
-                transactional_id=name,
-                reports=reports,
-                waiting=waiting,
-                give_up=give_up,
-            )
-
-        ledger_topic = topics.own_name(config, Role.LEDGER)
-
-        def reader() -> LedgerReader:
-            reports = kafka.Reports()
-            consumer = kafka.consumer(config, role="ledger", reports=reports)
-            return LedgerReader(consumer, codec, topic=ledger_topic, partition=number, reports=reports)
-
         first = memory()
         pipeline = Pipeline(
-            self._routes(framing),
+            self._routes(found.framing),
             memory=first,
             outages=outages(first),
             seq_scope=config.dedupe.seq_scope,
-            limits=limits,
+            limits=found.limits,
         )
         return Lane(
             Parts(
                 lane=number,
                 lanes=config.lanes.count,
+                generation=plan.generation,
+                covers=number not in self._owned,
                 instance=self.instance,
-                ledger_topic=ledger_topic,
-                journal=journal,
+                ledger_topic=topics.own_name(config, Role.LEDGER),
+                journal=journals[number],
+                former=journals.former,
                 pipeline=pipeline,
-                codec=codec,
+                codec=self._ledger_codec,
                 links=Linker(config.topics.prefix).links,
                 memory=memory,
                 outages=outages,
-                publisher=publisher,
-                reader=reader,
+                publisher=lambda waiting, give_up: self._publisher(number, waiting, give_up),
+                reader=lambda: self._reader(number),
+                others=lambda: {each: self._reader(each) for each in range(found.partitions) if each != number},
                 now=self._now,
                 takeover_after=config.standby.takeover_after,
                 connected=lambda: {each.name: each.status().connected for each in self._gateways},
                 chance=random.random,
                 oversize=Path(config.journal.path) / "oversize",
-                tally=Tally(self.metrics, journal),
+                tally=Tally(self.metrics, journals, lane=number),
             )
         )
 
@@ -365,6 +466,18 @@ class Service:
         ]
 
 
+def _roles(lanes: list[tuple[int, str]]) -> str:
+    """What a process does: one word where it does the same in all lanes."""
+    found: dict[str, list[str]] = {}
+    for lane, role in lanes:
+        found.setdefault(role, []).append(str(lane))
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(
+        f"{role} in lane{'s' if len(those) > 1 else ''} {' '.join(those)}" for role, those in sorted(found.items())
+    )
+
+
 def _topics_of(
     gateway: str, plan: list[TopicPlan], framing: Mapping[tuple[str, str], bytes]
 ) -> dict[str, list[tuple[str, bytes]]]:
@@ -373,7 +486,7 @@ def _topics_of(
     for topic in plan:
         if topic.gateway == gateway and topic.role is Role.DATA:
             for name in topic.types:
-                found[name].append((topic.name, framing[topic.name, name]))
+                found[name].append((topic.name, framing.get((topic.name, name), b"")))
     return dict(found)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from bridge import dedupe
 from bridge.dedupe import TRIPLE
 from bridge.frame import Disposition
-from bridge.ledger import RESIGN
+from bridge.ledger import READY, RESIGN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -239,11 +239,17 @@ def _without(places: dict[_Place, deque[int]], place: _Place, position: int) -> 
 class Watch:
     """Decides when to take over. instance: this process. takeover_after: s. chance: uniform in [0, 1).
 
-    All times are seconds of the own monotonic clock.
+    covers: the lane is another's, so that one comes first where nobody has it. All times are seconds of the own monotonic
+    clock.
     """
 
-    def __init__(self, *, instance: str, takeover_after: float, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, *, instance: str, takeover_after: float, chance: Callable[[], float], covers: bool = False
+    ) -> None:
         """Nothing was heard yet."""
+        self._covers = covers
+        #: The last entry when this life had read all there was; it tells nothing of who is about to come.
+        self._found: tuple[Entry | None] | None = None
         self._instance = instance
         self._after = takeover_after
         self._chance = chance
@@ -254,10 +260,11 @@ class Watch:
         self._fenced_at: float | None = None
         self._missed_at: float | None = None
 
-    def begin(self, now: float) -> None:
-        """A life as standby begins: silence counts from here."""
+    def begin(self, now: float, last: Entry | None = None) -> None:
+        """A life as standby begins: silence counts from here. last: the last entry that was read before."""
         self._heard = now
-        self._last = None
+        self._last = last
+        self._found = None
         self._behind.clear()
 
     def hear(self, entry: Entry, now: float) -> None:
@@ -289,7 +296,11 @@ class Watch:
         journal: the own journal's id. missed_since: see `Pending`. alike: the own frames match the active's.
         """
         last = self._last
-        if last is None:
+        if self._found is None:
+            self._found = (last,)
+        if self._covers and last is self._found[0] and (self._heard is None or now - self._heard < self._patience):
+            return None
+        if last is None or last.kind == READY:
             return "vacant" if self._heard is not None else None
         if last.kind == RESIGN:
             return "resigned"

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import ConfigResource, NewTopic
+from confluent_kafka.admin import ConfigResource, NewPartitions, NewTopic
 
 from bridge.errors import ConfigError, Unreachable
 from bridge.kafka import TOPIC_BYTES, classify
@@ -309,7 +309,7 @@ class TopicState:
     """How a topic is on the broker. state: ``missing``, ``differs``, ``ok`` or ``created``.
 
     differences: one line each. notes: what could not be seen or had to be made otherwise. unusable: why the bridge must
-    not run with it, or None. limit: its ``max.message.bytes``, None where that can't be seen.
+    not run with it, or None. limit: its ``max.message.bytes``, None where that can't be seen. partitions: how many it has.
     """
 
     plan: TopicPlan
@@ -318,6 +318,7 @@ class TopicState:
     notes: tuple[str, ...] = field(default=())
     unusable: str | None = None
     limit: int | None = None
+    partitions: int | None = None
 
 
 def compare(admin: Admin, topics: Sequence[TopicPlan]) -> list[TopicState]:
@@ -347,11 +348,19 @@ def apply(
 ) -> list[TopicState]:
     """Make the missing topics and wait until every broker asked knows them; what exists stays as it is.
 
+    Only the ledger is given more partitions where it has too few, one for each lane; none is ever taken away.
+
     wait: seconds. May be repeated, and run by several processes at once. Raises Unreachable, Refused, or ConfigError
     where the broker refuses a topic for good.
     """
     before = compare(admin, topics)
     missing = [state.plan for state in before if state.state == "missing"]
+    short = [state.plan for state in before if _short(state)]
+    if short:
+        for topic in short:
+            _grow(admin, topic)
+        _await(admin, short, until=clock() + wait, clock=clock, sleep=sleep)
+        before = compare(admin, topics)
     if not missing:
         return before
     default = _default_replication(admin) if any(topic.replication is None for topic in missing) else None
@@ -369,7 +378,7 @@ def apply(
             break
         if limit is None:  # it was not the size
             raise classify(refused[asked[0].name], name=asked[0].name)
-    _await(admin, [topic.name for topic in topics], until=clock() + wait, clock=clock, sleep=sleep)
+    _await(admin, topics, until=clock() + wait, clock=clock, sleep=sleep)
     created = {state.plan.name for state in before if state.state == "missing"} - raced
     return [
         _created(state, notes[state.plan.name]) if state.plan.name in created else state
@@ -420,12 +429,17 @@ def _create(
 
 
 def _await(
-    admin: Admin, names: Iterable[str], *, until: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    admin: Admin,
+    topics: Iterable[TopicPlan],
+    *,
+    until: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
 ) -> None:
     """Return when the metadata shows every topic with a leader for each partition: only then can it be written to."""
     while True:
         existing = admin.metadata().topics
-        late = [name for name in names if not _ready(existing.get(name))]
+        late = [topic.name for topic in topics if not _ready(existing.get(topic.name), _least(topic))]
         if not late:
             return
         if clock() > until:
@@ -441,11 +455,32 @@ def _exists(topic: TopicMetadata | None) -> bool:
     return topic is not None and (topic.error is None or topic.error.code() == KafkaError.LEADER_NOT_AVAILABLE)
 
 
-def _ready(topic: TopicMetadata | None) -> bool:
+def _short(state: TopicState) -> bool:
+    """Whether a topic exists and has too few partitions: only the ledger needs a number of them."""
+    return state.partitions is not None and state.partitions < _least(state.plan)
+
+
+def _least(topic: TopicPlan) -> int:
+    """How many partitions a topic must have for the bridge to run."""
+    return topic.partitions if topic.role is Role.LEDGER else 1
+
+
+def _grow(admin: Admin, topic: TopicPlan) -> None:
+    """Give a topic as many partitions as planned; another process may do the same."""
+    wanted = [NewPartitions(topic.name, topic.partitions)]
+    (future,) = admin.call(lambda: admin.client.create_partitions(wanted, request_timeout=admin.timeout)).values()
+    try:
+        future.result(timeout=admin.timeout + 5)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # it has them by now
+            raise classify(error, name=topic.name) from error
+
+
+def _ready(topic: TopicMetadata | None, partitions: int) -> bool:
     return (
         topic is not None
         and topic.error is None
-        and bool(topic.partitions)
+        and len(topic.partitions) >= partitions
         and all(part.leader >= 0 and part.error is None for part in topic.partitions.values())
     )
 
@@ -492,7 +527,8 @@ def _judge(topic: TopicPlan, found: TopicMetadata, settings: Mapping[str, str] |
     partitions = len(found.partitions)
     replicas = min((len(part.replicas) for part in found.partitions.values()), default=0)
     differences = []
-    if partitions != topic.partitions:
+    # A ledger keeps the partitions that an earlier plan of lanes had.
+    if partitions != topic.partitions and (topic.role is not Role.LEDGER or partitions < topic.partitions):
         differences.append(f"partitions: {partitions}, planned {topic.partitions}")
     if topic.replication is not None and replicas != topic.replication:
         differences.append(f"replication factor: {replicas}, planned {topic.replication}")
@@ -508,6 +544,7 @@ def _judge(topic: TopicPlan, found: TopicMetadata, settings: Mapping[str, str] |
         notes=() if settings is not None else ("its settings can't be seen: no right to describe its configuration",),
         unusable=_unusable(topic, partitions, settings or {}),
         limit=int(settings["max.message.bytes"]) if settings and "max.message.bytes" in settings else None,
+        partitions=partitions,
     )
 
 
@@ -515,7 +552,10 @@ def _unusable(topic: TopicPlan, partitions: int, settings: Mapping[str, str]) ->
     if topic.role is not Role.LEDGER:
         return None
     if partitions < topic.partitions:
-        return f"the ledger has {partitions} partitions, and lanes.count is {topic.partitions}"
+        return (
+            f"the ledger has {partitions} partitions, and lanes.count is {topic.partitions}; "
+            "run `feedbridge topics apply`, which adds the others"
+        )
     if "compact" in settings.get("cleanup.policy", ""):
         return "the ledger is compacted: entries that prove what is published would vanish"
     return None

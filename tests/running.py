@@ -143,8 +143,12 @@ class Bridge(ABC):
 
     @property
     def journal(self) -> Path:
-        """The folder of its journal."""
+        """The folder of its journals."""
         return Path(self.config["journal"]["path"])
+
+    def journal_of(self, lane: int) -> Path:
+        """The folder of a lane's journal."""
+        return self.journal / f"lane-{lane}-of-{self.config.get('lanes', {}).get('count', 1)}"
 
     @abstractmethod
     async def start(self) -> None:
@@ -188,9 +192,17 @@ class Bridge(ABC):
         await self.until(lambda status: bool(status["ready"]), what="ready", seconds=seconds)
 
     async def role(self, role: str, *, seconds: float = PATIENCE) -> None:
-        """Return when its lane has that role."""
+        """Return when its lanes all have that role."""
         await self.until(
-            lambda status: [each["role"] for each in status["lanes"]] == [role], what=f"role {role}", seconds=seconds
+            lambda status: {each["role"] for each in status["lanes"]} == {role}, what=f"role {role}", seconds=seconds
+        )
+
+    async def roles(self, *roles: str, seconds: float = PATIENCE) -> None:
+        """Return when its lanes, in order, have these roles."""
+        await self.until(
+            lambda status: [each["role"] for each in status["lanes"]] == list(roles),
+            what=f"roles {', '.join(roles)}",
+            seconds=seconds,
         )
 
     async def received(self, count: int, *, gateway: str, seconds: float = PATIENCE) -> None:

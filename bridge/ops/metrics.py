@@ -91,8 +91,12 @@ class Metrics:
         )
         self.journal_frames: Final = self._gauge("journal_frames", "Frames received and not yet known to be committed.")
         self.journal_bytes: Final = self._gauge("journal_bytes", "Bytes that the journal takes on disk.")
-        self.window_identities: Final = self._gauge("window_identities", "Identities in the dedupe window.")
-        self.window_seconds: Final = self._gauge("window_seconds", "Time that the dedupe window really spans.")
+        self.window_identities: Final = self._gauge(
+            "window_identities", "Identities in the dedupe window of the lane.", ["lane"]
+        )
+        self.window_seconds: Final = self._gauge(
+            "window_seconds", "Time that the dedupe window of the lane really spans.", ["lane"]
+        )
         self.transaction_seconds: Final = self._histogram(
             "transaction_seconds", "Time of a Kafka transaction, begin to committed."
         )

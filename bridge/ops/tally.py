@@ -6,19 +6,20 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.journal import Journal
+    from bridge.journals import Journals
     from bridge.ops.metrics import Metrics
     from bridge.pipeline import Batch, Pipeline
     from bridge.recovery import Outages
 
 
 class Tally:
-    """Called by a lane's thread; the metrics themselves are thread-safe."""
+    """Called by a lane's thread; the metrics themselves are thread-safe. journal: what waits, of all lanes."""
 
-    def __init__(self, metrics: Metrics, journal: Journal) -> None:
+    def __init__(self, metrics: Metrics, journal: Journals, *, lane: int) -> None:
         """Feed `metrics`."""
         self._metrics = metrics
         self._journal = journal
+        self._lane = lane
 
     def role(self, lane: int, *, active: bool) -> None:
         """Say whether this process publishes the lane."""
@@ -55,9 +56,9 @@ class Tally:
             metrics.latency_seconds.observe(max(now - received, 0) / 1000, count=number)
         self.journal()
         window = pipeline.window
-        metrics.window_identities.set(len(window))
+        metrics.window_identities.labels(self._lane).set(len(window))
         oldest = window.oldest()
-        metrics.window_seconds.set(0 if oldest is None else max(now - oldest, 0) / 1000)
+        metrics.window_seconds.labels(self._lane).set(0 if oldest is None else max(now - oldest, 0) / 1000)
 
     def journal(self) -> None:
         """Say how full the journal is."""

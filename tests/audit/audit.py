@@ -340,7 +340,7 @@ def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) 
     positions = [entry["position"] for _, entry in entries if entry["position"] is not None]
     if positions != sorted(positions):
         faults.append(Fault("ledger", topic, "its positions go back"))
-    kinds = [entry["kind"] for _, entry in entries]
+    kinds = _since_ready([entry["kind"] for _, entry in entries])
     if kinds[:1] != ["FIRST"] or kinds[-1:] != ["RESIGN"]:
         faults.append(Fault("ledger", topic, f"it begins with {kinds[:1]} and ends with {kinds[-1:]}"))
     told = sum(sum(code & _DISPOSITION in _KEPT for code in entry["codes"]) for _, entry in entries)
@@ -349,6 +349,11 @@ def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) 
             Fault("ledger", topic, f"it tells of {told} frames, {disposed} were published or became dead letters")
         )
     return faults
+
+
+def _since_ready(kinds: list[str]) -> list[str]:
+    """What comes after the plan of lanes was made."""
+    return kinds[kinds.index("READY") + 1 :] if "READY" in kinds else kinds
 
 
 #: The low three bits of a code say what became of the frame: 0 is published, 2 a dead letter.

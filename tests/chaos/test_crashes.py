@@ -55,11 +55,11 @@ async def test_killed_again_and_again_under_load(
             # From the first frames, still recovering, to well after: every stage is hit.
             await asyncio.sleep(rng.uniform(0.0, 1.5))
             running.kill()
-            reached |= await asyncio.to_thread(journaled, running.journal, tmp_path / "copy")
+            reached |= await asyncio.to_thread(journaled, running.journal_of(0), tmp_path / "copy")
             await running.start()
         await running.ready()
         assert await running.stop() == 0
-        reached |= journaled(running.journal, tmp_path / "copy")
+        reached |= journaled(running.journal_of(0), tmp_path / "copy")
     outcome = Outcome(sim, kafka.bootstrap, topic_prefix)
     print(f"{kills} kills: {outcome}")  # noqa: T201
     assert outcome.verdict(reached) == CLEAN

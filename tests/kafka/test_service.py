@@ -207,7 +207,7 @@ class TestWaiting:
                     began = now()
                     assert await bridge.stop() == 0
                     assert now() - began < 3000 + SLACK
-                    assert sum(file.stat().st_size for file in bridge.journal.glob("*.log")) > 10_000
+                    assert sum(file.stat().st_size for file in bridge.journal_of(0).glob("*.log")) > 10_000
         finally:
             with_nobody.close()
 

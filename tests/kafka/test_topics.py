@@ -47,6 +47,27 @@ def create(admin: Admin, *topics: NewTopic) -> None:
         time.sleep(0.02)
 
 
+def test_only_the_ledger_grows_with_the_lanes(kafka: Kafka, topic_prefix: str) -> None:
+    """By several at once, never back, and nothing is amiss with a ledger of more partitions than lanes."""
+    admin = Admin(config_for(kafka, topic_prefix, partitions=2))
+    apply(admin, plan(config_for(kafka, topic_prefix, partitions=2), CATALOG))
+    more = plan(config_for(kafka, topic_prefix, partitions=3, lanes=4), CATALOG)
+    ledger = next(state for state in compare(admin, more) if state.plan.role is Role.LEDGER)
+    assert "topics apply" in (ledger.unusable or "")
+    with ThreadPoolExecutor(3) as several:
+        for states in several.map(lambda _: apply(admin, more), range(3)):
+            (found,) = [state for state in states if state.plan.role is Role.LEDGER]
+            assert (found.partitions, found.state, found.unusable) == (4, "ok", None)
+    existing = admin.metadata().topics
+    assert {len(existing[topic.name].partitions) for topic in more if topic.role is Role.DATA} == {2}
+    (fewer,) = [
+        state
+        for state in apply(admin, plan(config_for(kafka, topic_prefix, partitions=2), CATALOG))
+        if state.plan.role is Role.LEDGER
+    ]
+    assert (fewer.partitions, fewer.state, fewer.unusable) == (4, "ok", None)
+
+
 def test_what_is_missing_is_made_as_planned(kafka: Kafka, topic_prefix: str) -> None:
     """Partitions and settings of every topic; a second run finds nothing to do."""
     config = config_for(kafka, topic_prefix, partitions=3, lanes=2, layout=["type", "gateway"])

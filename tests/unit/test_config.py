@@ -275,7 +275,8 @@ def test_a_file_is_loaded_with_the_real_kinds(tmp_path: Path) -> None:
         ("count: 1, own: all", "count: 2, own: [1, 1]", "f.yaml:31: lanes.own: names a lane twice"),
         ("own: all", "own: []", "f.yaml:31: lanes.own: needs at least 1"),
         ("own: all", "own: [true]", "f.yaml:31: lanes.own[0]: expected the number of a lane, found true or false"),
-        ("own: all", "own: HUNTER2", "f.yaml:31: lanes.own: expected `all` or a list, found text"),
+        ("own: all", "own: HUNTER2", "f.yaml:31: lanes.own: expected `all`, `ordinal` or a list, found text"),
+        ("own: all", "cover: [1]", "f.yaml:31: lanes.cover: names a lane beyond count; with 1 the last is 0"),
         ("127.0.0.1:8080", "8080", "f.yaml:32: http.listen: expected host:port, or :port for all addresses, found a number"),
         ("127.0.0.1:8080", "h:65536", "f.yaml:32: http.listen: expected a port up to 65535"),
         ("level: info", "level: inf", "f.yaml:33: log.level: expected `debug`, `info`, `warning` or `error`, found text"),
@@ -363,8 +364,24 @@ def test_topic_settings_are_text_as_kafka_spells_it() -> None:
 
 def test_lanes_are_owned_within_count() -> None:
     """All, or those named."""
-    assert parsed(f"{MINIMAL}lanes: {{count: 3}}").lanes.owned == (0, 1, 2)
-    assert parsed(f'{MINIMAL}lanes: {{count: 3, own: ["${{N}}"]}}', {"N": "2"}).lanes.owned == (2,)
+    assert parsed(f"{MINIMAL}lanes: {{count: 3}}").lanes.owned("host") == (0, 1, 2)
+    assert parsed(f'{MINIMAL}lanes: {{count: 3, own: ["${{N}}"]}}', {"N": "2"}).lanes.owned("host") == (2,)
+
+
+def test_the_lane_of_a_pod_is_that_of_its_number() -> None:
+    """More pods than lanes: the others are standbys. A host without a number is told so."""
+    lanes = parsed(f"{MINIMAL}lanes: {{count: 3, own: ordinal, cover: all}}").lanes
+    assert [lanes.owned(f"feedbridge-{number}") for number in range(4)] == [(0,), (1,), (2,), (0,)]
+    assert lanes.owned("feedbridge-1.feeds.svc.cluster.local") == (1,)
+    assert lanes.covered("feedbridge-1") == (0, 2)
+    with pytest.raises(ConfigError, match="the host's name, web1, does not end in a number"):
+        lanes.owned("web1")
+
+
+def test_what_is_owned_is_not_covered() -> None:
+    """Cover says what else to stand by for."""
+    assert parsed(f"{MINIMAL}lanes: {{count: 2}}").lanes.covered("host") == ()
+    assert parsed(f"{MINIMAL}lanes: {{count: 3, own: [1], cover: [0, 1]}}").lanes.covered("host") == (0,)
 
 
 def test_masked_shows_all_that_is_in_force() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from bridge.frame import EVENT, STREAM, Frame
 from bridge.intake import PENDING, RESUME, RETRY, Intake
 from bridge.journal import Journal
+from bridge.journals import Journals
 
 ALL = {"max_frames": 10_000, "max_bytes": 1 << 30}
 
@@ -32,12 +34,22 @@ def frame(number: int, size: int = 1) -> Frame:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    """A small journal."""
-    return Journal.open(tmp_path, max_bytes=64 << 10)
+def journals(tmp_path: Path) -> Iterator[Journals]:
+    """A small journal, of the only lane."""
+    found = Journals.open(tmp_path, count=1, lanes=[0], max_bytes=64 << 10)
+    yield found
+    found.close()
 
 
-async def test_frames_of_one_turn_become_one_block(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def journal(journals: Journals) -> Journal:
+    """The journal of the lane."""
+    return journals[0]
+
+
+async def test_frames_of_one_turn_become_one_block(
+    journals: Journals, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One append for a burst, in order."""
     blocks: list[int] = []
     append = journal.append
@@ -47,38 +59,39 @@ async def test_frames_of_one_turn_become_one_block(journal: Journal, monkeypatch
         return append(frames)
 
     monkeypatch.setattr(journal, "append", counted)
-    intake = Intake(journal, now=lambda: 5)
+    intake = Intake(journals, now=lambda: 5)
     for number in range(7):
         intake.put(frame(number))
     assert journal.end == 0
     await asyncio.sleep(0)
     assert blocks == [7]
     assert journal.read(0, **ALL)[1] == [frame(number) for number in range(7)]
-    journal.close()
 
 
-async def test_a_mark_is_passed_when_all_before_it_is_committed(journal: Journal) -> None:
+async def test_a_mark_is_passed_when_all_before_it_is_committed(journals: Journals, journal: Journal) -> None:
     """Also one that was set before the frames were appended; what comes later does not hold it up."""
-    intake = Intake(journal, now=lambda: 5)
+    intake = Intake(journals, now=lambda: 5)
     nothing = intake.mark()
     assert intake.committed(nothing)
     for number in range(3):
         intake.put(frame(number))
     mark = intake.mark()
-    intake.put(frame(3))
     assert not intake.committed(mark)
+    await asyncio.sleep(0)
+    intake.put(frame(3))
     await asyncio.sleep(0)
     journal.trim(2)
     assert not intake.committed(mark)
     journal.trim(3)
     assert intake.committed(mark)
     assert not intake.committed(intake.mark())
-    journal.close()
 
 
-async def test_a_mark_waits_for_a_disk_that_refuses(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mark_waits_for_a_disk_that_refuses(
+    journals: Journals, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is not in the journal yet will be, in the order handed in."""
-    intake = Intake(journal, now=lambda: 5)
+    intake = Intake(journals, now=lambda: 5)
     with monkeypatch.context() as broken:
         broken.setattr(journal, "_write", _refuse)
         intake.put(frame(0))
@@ -90,16 +103,15 @@ async def test_a_mark_waits_for_a_disk_that_refuses(journal: Journal, monkeypatc
     journal.trim(1)
     assert intake.committed(mark)
     await asyncio.sleep(0.2)  # the intake's own look at the disk ends
-    journal.close()
 
 
 def _refuse(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-async def test_events_and_learned_ids_stand_in_order_with_the_frames(journal: Journal) -> None:
+async def test_events_and_learned_ids_stand_in_order_with_the_frames(journals: Journals, journal: Journal) -> None:
     """They are journaled like frames; ids that are known already are not written again."""
-    intake = Intake(journal, now=lambda: 77)
+    intake = Intake(journals, now=lambda: 77)
     intake.put(frame(1))
     intake.event("cs2", "list", "down", cause="silence", since=5)
     intake.learn("cs2", {"m1": "match", "m2": "match"})
@@ -113,12 +125,11 @@ async def test_events_and_learned_ids_stand_in_order_with_the_frames(journal: Jo
     assert msgspec.json.decode(found[2].raw) == {"event": "learn", "pairs": {"m1": "match", "m2": "match"}}
     assert intake.known("cs2", "m2") == "match"
     assert intake.known("cs2", "m3") is None
-    journal.close()
 
 
-async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journal: Journal) -> None:
+async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journals: Journals, journal: Journal) -> None:
     """`room` returns when there is room again, for every one that waits."""
-    intake = Intake(journal, now=lambda: 0)
+    intake = Intake(journals, now=lambda: 0)
     number = 0
     while not intake.full:
         intake.put(frame(number, 1000))
@@ -132,12 +143,13 @@ async def test_a_full_journal_makes_gateways_wait_until_it_is_trimmed(journal: J
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
     assert full(intake) is False
     await asyncio.wait_for(intake.room(), 5)
-    journal.close()
 
 
-async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_refuses_loses_nothing(
+    journals: Journals, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What could not be appended stays pending, the gateways wait, and it is appended once, in order."""
-    intake = Intake(journal, now=lambda: 0)
+    intake = Intake(journals, now=lambda: 0)
     append = journal.append
 
     def refuse(_frames: list[Frame]) -> int:
@@ -157,12 +169,11 @@ async def test_a_disk_that_refuses_loses_nothing(journal: Journal, monkeypatch: 
     await asyncio.wait_for(waiting, 5)
     assert trouble(intake) is None
     assert journal.read(0, **ALL)[1] == [frame(1), frame(2)]
-    journal.close()
 
 
-async def test_a_journal_that_wavers_at_its_limit_stops_the_gateways_once(journal: Journal) -> None:
+async def test_a_journal_that_wavers_at_its_limit_stops_the_gateways_once(journals: Journals, journal: Journal) -> None:
     """Each stop is a gap: it is full until a good part of it is free again."""
-    intake = Intake(journal, now=lambda: 0)
+    intake = Intake(journals, now=lambda: 0)
     number = 0
     while not intake.full:
         intake.put(frame(number, 1000))
@@ -179,22 +190,47 @@ async def test_a_journal_that_wavers_at_its_limit_stops_the_gateways_once(journa
         journal.trim(journal.first + 1)
     await asyncio.wait_for(waiting, 5)
     assert full(intake) is False
-    journal.close()
 
 
-async def test_many_frames_at_once_are_no_full_journal(journal: Journal) -> None:
+async def test_many_frames_at_once_are_no_full_journal(journals: Journals) -> None:
     """The gateways wait for the end of the turn, and nothing is said to be missed."""
-    intake = Intake(journal, now=lambda: 0)
+    intake = Intake(journals, now=lambda: 0)
     for number in range(PENDING):
         intake.put(frame(number))
     assert full(intake)
     assert not intake.stalled
-    journal.close()
 
 
-async def test_a_journal_that_is_full_from_the_start_is_full(journal: Journal) -> None:
+async def test_a_journal_that_is_full_from_the_start_is_full(journals: Journals, journal: Journal) -> None:
     """What an earlier process left behind counts."""
     while not journal.full:
         journal.append([frame(0, 1000)])
-    assert Intake(journal, now=lambda: 0).stalled
-    journal.close()
+    assert Intake(journals, now=lambda: 0).stalled
+
+
+async def test_a_lane_whose_disk_refuses_keeps_its_order_and_the_others_have_theirs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one journal took is not written to it again when the other takes its part."""
+    several = Journals.open(tmp_path, count=2, lanes=[0, 1], max_bytes=64 << 10)
+
+    def spread(frames: list[Frame]) -> dict[int, list[Frame]]:
+        return {lane: [each for each in frames if each.received % 2 == lane] for lane in (0, 1)}
+
+    def refuse(_frames: list[Frame]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    append = several[1].append
+    monkeypatch.setattr(several[1], "append", refuse)
+    intake = Intake(several, now=lambda: 0, spread=spread)
+    for number in range(4):
+        intake.put(frame(number))
+    await asyncio.sleep(0)
+    assert intake.full
+    intake.put(frame(4))
+    intake.put(frame(5))
+    monkeypatch.setattr(several[1], "append", append)
+    await asyncio.wait_for(intake.room(), 5)
+    for lane in (0, 1):
+        assert several[lane].read(0, **ALL)[1] == [frame(number) for number in range(6) if number % 2 == lane]
+    several.close()

@@ -13,6 +13,7 @@ import pytest
 from bridge.catalog import Catalog
 from bridge.dedupe import TRIPLE, Window
 from bridge.frame import AMQP, EVENT, REPLAY, REST, STREAM, Frame, Record
+from bridge.lanes import Origin, wrap
 from bridge.ledger import ENTRY, Connection, Entry, Memory
 from bridge.pipeline import LAG, Batch, Pipeline, Undisposed
 from bridge.recovery import GapWriter, Outages
@@ -433,6 +434,69 @@ class TestTakeover:
         piping.adopt(known, outages(known), Handover(3, frozenset(range(3)), outages=frozenset({2})))
         batch = piping.process(0, [event("down"), event("up"), event("down")], NOW)
         assert batch.owners == [2]
+
+
+class TestMoved:
+    """Frames that waited in the journal of another plan of lanes."""
+
+    def moved(self, content: Frame, position: int) -> Frame:
+        """As it stands in the journal of the new lane."""
+        return wrap(content, Origin("old", position, 0, "writer"))
+
+    def known(self) -> Memory:
+        """The ledger tells that all before 5 of that journal is disposed of."""
+        found = memory()
+        found.positions["old"] = (5, "writer")
+        return found
+
+    def test_what_was_disposed_of_there_is_not_looked_at_again(self) -> None:
+        """Not even a state without a number, which the window could not tell from a new one; events neither."""
+        state = frame(json.dumps({"type": "match.updated", "data": {"id": "m"}}).encode())
+        down = Frame("cs2", "list", NOW, EVENT, b'{"event":"down"}')
+        known = self.known()
+        known.connections["cs2", "list"] = Connection("cs2", "list", up=True, last_frame=NOW - 5)
+        batch = pipeline(known).process(0, [self.moved(state, 4), self.moved(down, 4)], NOW)
+        assert (batch.records, bytes(batch.codes), batch.position) == ([], b"", 2)
+        batch = pipeline(known).process(0, [self.moved(state, 5), self.moved(down, 6)], NOW)
+        assert [record.topic for record in batch.records] == ["cs2.match.updated", "gaps"]
+
+    def test_a_standby_sees_the_same(self) -> None:
+        """By what it has read itself."""
+        kill = frame(raw("event.kill", {"match_id": "m"}))
+        moved = [
+            self.moved(kill, 4),
+            self.moved(kill, 5),
+            self.moved(Frame("cs2", "list", NOW, EVENT, b'{"event":"up"}'), 6),
+        ]
+        seen = pipeline().observe(0, moved, self.known())
+        assert [each.position for each in seen] == [1, 2]
+        assert isinstance(seen[0], Seen)
+
+    def test_twice_moved_is_disposed_of_where_either_journal_says_so(self) -> None:
+        """1 to 2 to 4 lanes while the frame waited."""
+        kill = frame(raw("event.kill", {"match_id": "m"}))
+        known = self.known()
+        for first, second, records in ((4, 9, 0), (9, 4, 0), (9, 9, 1)):
+            twice = wrap(self.moved(kill, first), Origin("between", second, 0, "writer"))
+            known.positions["between"] = (5, "writer")
+            assert len(pipeline(known).process(0, [twice], NOW).records) == records
+
+    def test_a_frame_of_a_gateway_that_is_gone_is_counted(self) -> None:
+        """As any other."""
+        piping = pipeline()
+        piping.process(0, [self.moved(frame(b"{}", gateway="gone"), 5)], NOW)
+        assert piping.drain_orphans() == {"gone": 1}
+
+
+def test_a_connection_that_flows_without_frames_for_this_lane_is_noted() -> None:
+    """A gap of this lane begins there and not at its own last frame."""
+    known = memory()
+    tracked = outages(known)
+    piping = pipeline(known)
+    piping.adopt(known, tracked)
+    batch = piping.process(0, [Frame("cs2", "list", NOW, EVENT, b'{"event":"seen"}')], NOW)
+    assert not batch
+    assert [each.last_frame for each in tracked.drain(1)] == [NOW]
 
 
 def test_frames_of_a_gateway_that_is_gone_are_counted() -> None:

@@ -271,3 +271,29 @@ class TestWatch:
         assert watching.decide(10.0 + AFTER * 3, journal="mine") == "silent"
         watching.hear(entry(), 10.0 + CALM + 1)
         assert watching.decide(10.0 + CALM + 1 + AFTER, journal="mine") == "silent"
+
+
+class TestCover:
+    """A lane that is another's."""
+
+    def watch(self) -> Watch:
+        """Of a process that only covers."""
+        return Watch(instance="me", takeover_after=AFTER, chance=lambda: 0.0, covers=True)
+
+    def test_what_nobody_has_is_left_to_its_owner_for_a_while(self) -> None:
+        """Vacant, resigned before it came, its own from before: all of these may be about to be taken."""
+        resigned, own = entry(kind=RESIGN), entry(journal="mine")
+        for last, reason in ((None, "vacant"), (resigned, "resigned"), (own, "own")):
+            watching = self.watch()
+            watching.begin(10.0, last)
+            assert watching.decide(10.0, journal="mine") is None
+            assert watching.decide(10.0 + AFTER - 0.01, journal="mine") is None
+            assert watching.decide(10.0 + AFTER, journal="mine") == reason
+
+    def test_an_owner_that_resigns_is_followed_at_once(self) -> None:
+        """As any standby does."""
+        watching = self.watch()
+        watching.begin(10.0, entry())
+        assert watching.decide(10.0, journal="mine") is None
+        watching.hear(entry(kind=RESIGN), 10.5)
+        assert watching.decide(10.5, journal="mine") == "resigned"

@@ -24,8 +24,8 @@ NAMES = {
     "feedbridge_lane_active": {"lane"},
     "feedbridge_journal_frames": set(),
     "feedbridge_journal_bytes": set(),
-    "feedbridge_window_identities": set(),
-    "feedbridge_window_seconds": set(),
+    "feedbridge_window_identities": {"lane"},
+    "feedbridge_window_seconds": {"lane"},
 }
 
 
