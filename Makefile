@@ -31,9 +31,10 @@ servers: ## Kafka and Apicurio Registry for the tests, into .cache
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
 	@$(BIN)/feedbridge demo
 
-test: ## all tests: unit tests, then those on a real Kafka and a real registry, then kills and outages
+test: ## all tests: unit tests, the model, those on a real Kafka and a real registry, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers
 	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/model
 	@$(BIN)/python -m pytest tests/kafka tests/chaos
 
 check: install ## formatting, lint and types
@@ -49,7 +50,7 @@ bench: install servers ## throughput, CPU, latency and memory, against a bare lo
 	@$(BIN)/python -m bench
 
 soak: install servers ## the tests in their full form: hours
-	@$(BIN)/python -m pytest tests/unit tests/kafka tests/chaos --soak
+	@$(BIN)/python -m pytest tests/unit tests/model tests/kafka tests/chaos --soak
 
 lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the newest versions)
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

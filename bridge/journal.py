@@ -201,7 +201,7 @@ class Journal:
             self._segments.popleft().path.unlink(missing_ok=True)
 
     def confirm(self) -> None:
-        """This process has committed a position of its own: positions that others committed count no more."""
+        """Take note that this process has committed a position: those that others committed count no more."""
         if not self._confirmed:
             self._confirmed = True
             (self.directory / OPENED).unlink(missing_ok=True)
