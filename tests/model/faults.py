@@ -90,7 +90,7 @@ def crash(scene: Scene, *, lost: bool = False, careless: bool = False) -> str | 
 
     def surely() -> None:
         process.kill()
-        if careless:
+        if careless and host.process is None:  # another fault may have had it started again
             host.tear(cut)
         scene.restart(host, gone, lost=lost)
 

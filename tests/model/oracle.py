@@ -73,6 +73,10 @@ class _Oracle:
         self.published: list[Published] = []
         self.dead: list[tuple[Emission, Entry]] = []
         self.gaps: list[dict[str, Any]] = []
+        #: entity → what was last published of it; and the states of which the ledger rightly says that they were the same
+        self._last: dict[str, tuple[str, ...]] = {}
+        self._unchanged: set[int] = set()
+        self._states_by_triple = {self._triple(each): each for each in self.emissions if each.kind == "state"}
         self._read(evidence.broker)
         self.alike = {each.emission.alike for each in self.published if each.emission.alike is not None}
         self._places = {record.id: _places(record, self.by_raw) for record in self.records}
@@ -150,6 +154,14 @@ class _Oracle:
         if len(codes) != len(hashes):
             self.say(f"an entry has {len(codes)} codes and {len(hashes)} hashes")
             return
+        left = iter(data)
+        for code, each in zip(codes, hashes, strict=True):
+            if code == Disposition.PUBLISHED and (record := next(left, None)) is not None:
+                self._last[_entity(record.emission)] = record.emission.says
+                continue
+            found = self._states_by_triple.get(each[:2])
+            if code == Disposition.UNCHANGED and found and self._last.get(_entity(found)) == found.says:
+                self._unchanged.add(found.number)
         told = [tuple(each[:2]) for code, each in zip(codes, hashes, strict=True) if code == Disposition.PUBLISHED]
         held = [self._triple(each.emission) for each in data]
         if told != held:
@@ -275,7 +287,9 @@ class _Oracle:
 
     def _represented(self, emission: Emission) -> bool:
         """Published, or equal to what was published before or after it."""
-        if emission.number in self.numbers or (emission.alike in self.alike and emission.alike is not None):
+        if emission.number in self.numbers | self._unchanged or (
+            emission.alike in self.alike and emission.alike is not None
+        ):
             return True
         told = self._chains().get(_entity(emission), [])
         chain = sorted(told, key=lambda each: each.emission.number)

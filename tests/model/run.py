@@ -67,14 +67,13 @@ class Outcome:
 @contextlib.contextmanager
 def simulated() -> Iterator[Path]:
     """Have the product's modules take disk, loop and chance from the model; yields a folder for journals."""
-    codecs: dict[str, Any] = {name: _once(getattr(route, name)) for name in ("Codec", "MetaCodec", "UnknownCodec")}
     folder = Path(tempfile.mkdtemp(prefix="model-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     config = structlog.get_config()
     told: Any = Told
     structlog.configure(wrapper_class=told)
     try:
         with (
-            mock.patch.multiple(route, **codecs),
+            mock.patch.multiple(route, **_codecs()),
             mock.patch.object(intake, "asyncio", Loop),
             mock.patch.object(journal, "os", Disks()),
             mock.patch.object(uuid, "uuid4", _fresh_id),
@@ -245,6 +244,11 @@ def _unsettled(scene: Scene) -> str:
     if roles.count(lane.ACTIVE) != 1 or roles.count(lane.STANDBY) != len(roles) - 1:
         return f"roles are {roles}"
     return ""
+
+
+@functools.cache
+def _codecs() -> dict[str, Any]:
+    return {name: _once(getattr(route, name)) for name in ("Codec", "MetaCodec", "UnknownCodec")}
 
 
 def _once(base: type[Any]) -> type[Any]:
