@@ -32,9 +32,10 @@ servers: ## Kafka, Apicurio Registry and RabbitMQ for the tests, into .cache
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
 	@$(BIN)/feedbridge demo
 
-test: ## all tests: unit tests, then those on a real Kafka and a real registry, then kills and outages
+test: ## all tests: unit tests, the model, those on a real Kafka and a real registry, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers
 	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/model
 	@$(BIN)/python -m pytest tests/kafka tests/chaos
 
 check: install ## formatting, lint and types
@@ -50,7 +51,7 @@ bench: install servers ## throughput, CPU, latency and memory, against a bare lo
 	@$(BIN)/python -m bench
 
 soak: install servers ## the tests in their full form: hours
-	@$(BIN)/python -m pytest tests/unit tests/kafka tests/chaos --soak
+	@$(BIN)/python -m pytest tests/unit tests/model tests/kafka tests/chaos --soak
 
 lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the newest versions)
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -45,7 +45,7 @@ class Means:
     """What a planner works with. The callables make fresh ones.
 
     count: lanes of the configuration. partitions: of the ledger topic, at least as many. span: of the window (ms).
-    publisher: of a lane's transactional id. reader: of a partition. outages: of a lane, from its connections. now: ms since
+    links: of records, see `bridge.link`. publisher: of a lane's transactional id. reader: of a partition. outages: of a lane, from its connections. now: ms since
     the epoch. clock: monotonic, s. pause: sleeps so many seconds. chance: uniform in [0, 1).
     """
 
@@ -55,6 +55,7 @@ class Means:
     ledger_topic: str
     span: int
     codec: EntryCodec
+    links: Callable[[Sequence[Record]], bytes]
     publisher: Callable[[int], Publisher]
     reader: Callable[[int], LedgerReader]
     outages: Callable[[int, Mapping[tuple[str, str], Connection]], Outages]
@@ -143,9 +144,11 @@ class Planner:
                     with closing(means.publisher(lane)) as other:
                         other.fence()
             self._mark(ledger, first, everywhere)
-            first.announce(
-                self._entries(everywhere, kind=READY, generation=generation), self._closings(ledger.heritage)
-            )
+            closings = self._closings(ledger.heritage)
+            ready = self._entries(everywhere, kind=READY, generation=generation)
+            # One entry of the transaction tells of its records.
+            ready |= self._entries((0,), kind=READY, generation=generation, links=means.links(closings))
+            first.announce(ready, closings)
             log.info("plan_ready", generation=generation, lanes=means.count)
 
     def _mark(self, ledger: _Ledger, first: Publisher, partitions: Iterable[int]) -> None:

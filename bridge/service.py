@@ -360,6 +360,7 @@ class Service:
                 ledger_topic=topics.own_name(config, Role.LEDGER),
                 span=round(config.dedupe.window * 1000),
                 codec=self._ledger_codec,
+                links=Linker(config.topics.prefix).links,
                 publisher=lambda lane: self._publisher(lane, self._wait, self._over.is_set),
                 reader=self._reader,
                 outages=outages,

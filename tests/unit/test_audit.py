@@ -442,6 +442,7 @@ def entry(kind: str = "ENTRY", *, position: int | None = 1, codes: bytes = b"", 
         "position": position,
         "codes": codes,
         "chains": b"",
+        "links": b"",
         "hashes": b"." * 24 * len(codes),
     }
     defaults = {

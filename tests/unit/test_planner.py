@@ -128,6 +128,7 @@ class Process:
                 ledger_topic="ledger",
                 span=3_600_000,
                 codec=CODEC,
+                links=lambda records: b"" * len(records),
                 publisher=lambda lane: cast("Publisher", Writer(ledger, lane, self._step)),
                 reader=lambda partition: cast("LedgerReader", Reader(ledger.partitions[partition])),
                 outages=outages,
