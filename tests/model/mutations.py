@@ -85,8 +85,8 @@ def _read_before_fence(take_over: Any) -> Any:
 def _trim_before_commit(next_batch: Any) -> Any:
     """The journal forgets frames when they are read."""
 
-    def mutant(self: Any) -> Any:
-        batch = next_batch(self)
+    def mutant(self: Any, made: Any) -> Any:
+        batch = next_batch(self, made)
         self._parts.journal.trim(batch.position)
         self._position = batch.position
         return batch
@@ -256,12 +256,12 @@ def _no_collision(judge: Any) -> Any:
     return mutant
 
 
-def _short_window(process: Any) -> Any:
+def _short_window(begin: Any) -> Any:
     """The window ends before it should."""
 
     def mutant(self: Any, first: int, frames: Any, now: int) -> Any:
         self._memory.window.expire(now + self._memory.window.span - 300)
-        return process(self, first, frames, now)
+        return begin(self, first, frames, now)
 
     return mutant
 
@@ -277,8 +277,8 @@ def _small_window(_: Any) -> Any:
 def _never_down(_: Any) -> Any:
     """A gap is never opened."""
 
-    def mutant(self: Any, known: Any, _cause: str, _since: Any, _at: int) -> list[Any]:
-        self._set(recovery._replace(known, up=False))
+    def mutant(self: Any, known: Any, _cause: str, _since: Any, _at: int, *, up: bool = False) -> list[Any]:
+        self._set(recovery._changed(known, up=up))
         return []
 
     return mutant
@@ -361,13 +361,12 @@ def _no_cut(write: Any) -> Any:
     return mutant
 
 
-def _reordered(process: Any) -> Any:
+def _reordered(finish: Any) -> Any:
     """Records leave in another order than frames came."""
 
-    def mutant(self: Any, first: int, frames: Any, now: int) -> Any:
-        batch = process(self, first, frames, now)
+    def mutant(self: Any, batch: Any) -> None:
+        finish(self, batch)
         batch.records.reverse()
-        return batch
 
     return mutant
 
@@ -406,7 +405,7 @@ MUTATIONS: Final = (
     Mutation("judge anew what a standby has disposed of", _wrap(standby.Pending, "handover", _judges_again), _CUTS),
     Mutation("take over without a look at the journal", _wrap(lane.Lane, "_take_over", _looks_at_nothing), _CUTS),
     Mutation("ignore collisions", _wrap(Window, "judge", _no_collision)),
-    Mutation("expire the window too early", _wrap(Pipeline, "process", _short_window), _CUTS),
+    Mutation("expire the window too early", _wrap(Pipeline, "begin", _short_window), _CUTS),
     Mutation("keep too few identities", _wrap(Window, "__init__", _small_window), _CUTS),
     Mutation("never open a gap", _wrap(recovery.Outages, "_down", _never_down)),
     Mutation("open no gap after a crash", _wrap(recovery.Outages, "event", _no_crash_gap), _KILLS),
@@ -420,5 +419,5 @@ MUTATIONS: Final = (
         _wrap(Journal, "_write", _no_cut),
         Profile(processes=1, weights={faults.disk_refuses: 2, faults.crash: 2}),
     ),
-    Mutation("publish in another order", _wrap(Pipeline, "process", _reordered)),
+    Mutation("publish in another order", _wrap(Pipeline, "finish", _reordered)),
 )

@@ -351,15 +351,16 @@ class _Oracle:
         return spans
 
     def _gaps(self) -> None:
-        """Each state of a gap is recorded once, each gap is closed in the end, and none is where nothing was missed."""
-        known: dict[str, int | None] = {}
+        """Each word on a gap is said once, each gap is closed in the end, and none is where nothing was missed."""
+        known: dict[str, tuple[Any, ...]] = {}
         for gap in self.gaps:
             name, to = gap["id"], gap["to"]
-            if name in known and (known[name] is None) == (to is None):
+            word = (to, gap["state"], gap["recovered"], gap["superseded"], gap["how"])
+            if known.get(name) == word:
                 self.say(f"gap recorded twice: {name} {gap['state']} {to}")
             if to is not None and name not in known:
                 self.say(f"gap closed that was never opened: {name}")
-            known[name] = to
+            known[name] = word
         if NEEDLESS:
             self._needless()
 

@@ -19,9 +19,11 @@ from bridge.dedupe import Window
 from bridge.frame import EVENT, Frame
 from bridge.intake import Intake
 from bridge.journal import Journal
+from bridge.journals import Journals
 from bridge.lane import Lane, Parts
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
+from bridge.link import Linker
 from bridge.pipeline import Pipeline
 from bridge.publisher import Publisher
 from bridge.recovery import GapWriter, Outages
@@ -91,6 +93,15 @@ class Kept(Journal):
         """Wake the reader."""
         super().wake()
         self.process.notify()
+
+
+class One(Journals):
+    """The journals of a process with one lane."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Hold that one, open."""
+        super().__init__(journal.directory, -1, count=1, max_bytes=journal.max_bytes, share=0, fsync=False)
+        self._journals[0] = journal
 
 
 class Tallied:
@@ -227,7 +238,7 @@ class Process:
         self.journal.process = self
         host.record.opened(self.journal, careless=host.careless)
         host.careless = False
-        self.intake = Intake(self.journal, now=world.wall)
+        self.intake = Intake(One(self.journal), now=world.wall)
         self.intake.put(Frame("", "", world.wall(), EVENT, msgspec.json.encode({"event": "start"})))
         self.pipeline: Pipeline
         self.lane = self._lane()
@@ -355,7 +366,8 @@ class Process:
             task.close()
         if not self.journal._closed:
             os.close(self.journal._file)
-            os.close(self.journal._lock_file)
+            if self.journal._lock_file is not None:
+                os.close(self.journal._lock_file)
             self.journal._closed = True
 
     # Its parts, as bridge.service has them
@@ -369,7 +381,14 @@ class Process:
             return Memory(Window(span=host.settings.window, max_identities=100_000))
 
         def outages(known: Memory) -> Outages:
-            return Outages(gap_writer(), lane=0, instance=self.instance, connections=known.connections)
+            return Outages(
+                gap_writer(),
+                lane=0,
+                instance=self.instance,
+                connections=known.connections,
+                gaps=known.gaps,
+                span=known.window.span,
+            )
 
         def publisher(waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
             reports = kafka.Reports()
@@ -411,6 +430,7 @@ class Process:
                 journal=self.journal,
                 pipeline=self.pipeline,
                 codec=codec,
+                links=Linker("").links,
                 memory=memory,
                 outages=outages,
                 publisher=publisher,
