@@ -158,7 +158,9 @@ class Outages:
             known = self._connections[known.gateway, known.connection]
         if known.gap is not None:
             records.append(self._writer.record(self._describe(known, to=at), at))
-        self._set(_replace(known, up=True, gap=None, gap_from=None, gap_cause=None))
+        # Until its first frame comes, this is when it was last known to be well.
+        last = at if known.last_frame is None else known.last_frame
+        self._set(_replace(known, up=True, last_frame=last, gap=None, gap_from=None, gap_cause=None))
         return records
 
     def _describe(self, known: Connection, *, to: int | None) -> dict[str, Any]:
