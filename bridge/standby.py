@@ -30,6 +30,8 @@ MISSED_AGAIN: Final = 60.0
 #: Patience grows with each lost duel up to so many times `takeover_after`, and shrinks back after calm (s).
 MOST_PATIENCE: Final = 3.0
 CALM: Final = 60.0
+#: So many states are remembered with the position at which they came first.
+PASSED: Final = 4096
 
 _Place = TypeVar("_Place")
 
@@ -86,6 +88,8 @@ class Pending:
         self._outages: list[Outage] = []
         #: entity → position of its newest state that the ledger has shown, while older ones are pending
         self._shown: dict[int, int] = {}
+        #: (identity, content) → where in the own journal a state stood first that is disposed of
+        self._passed: dict[tuple[int, int], int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
 
@@ -196,8 +200,16 @@ class Pending:
 
     def _tick(self, seen: Seen) -> None:
         self.matched += 1
-        if self._frames and seen.traits & dedupe.STATE:
-            self._shown[seen.entity] = max(seen.position, self._shown.get(seen.entity, -1))
+        if not seen.traits & dedupe.STATE:
+            return
+        position, passed = seen.position, self._passed
+        if seen.traits & dedupe.IDENTIFIED:
+            # One that comes again is as old as when it came first.
+            position = passed.setdefault((seen.identity, seen.content), position)
+            if len(passed) > PASSED:
+                del passed[next(iter(passed))]
+        if self._frames:
+            self._shown[seen.entity] = max(position, self._shown.get(seen.entity, -1))
 
     def _is_buried(self, seen: Seen) -> bool:
         """Whether the ledger shows a dead letter of a frame that is good by itself: Kafka refused its record."""
