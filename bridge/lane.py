@@ -217,10 +217,10 @@ class Lane:
                 self._take_over(reader, publisher, *taken)
             self._publish(publisher)
 
-    def _stand_by(self, reader: LedgerReader) -> tuple[Memory, Pending, bool] | None:
+    def _stand_by(self, reader: LedgerReader) -> tuple[Memory, Pending] | None:
         """Read the ledger, tick off the own frames that it shows, until it is ours to take; None when stopped before.
 
-        Returns what the ledger tells, what it has not shown, and whether another process had the lane before.
+        Returns what the ledger tells and what it has not shown.
         """
         parts, watch, journal = self._parts, self._watch, self._parts.journal
         memory = parts.memory()
@@ -247,7 +247,7 @@ class Lane:
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
-                return memory, pending, self._followed(memory)
+                return memory, pending
             first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
             looked = first + len(frames)
             pending.receive(parts.pipeline.observe(first, frames, memory), looked, now)
@@ -293,7 +293,6 @@ class Lane:
         publisher: Publisher,
         memory: Memory,
         pending: Pending,
-        followed: bool,  # noqa: FBT001
     ) -> None:
         """Fence, write the first entry, read up to it."""
         parts = self._parts
@@ -310,6 +309,7 @@ class Lane:
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
         journal = parts.journal
+        followed = self._followed(memory)
         while followed and pending.end < journal.end:
             # Frames that came while others published, which the ledger may have passed by.
             self.beat = self._clock()

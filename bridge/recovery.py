@@ -293,7 +293,9 @@ class Outages:
             known = self._connections[known.gateway, known.connection]
         if known.gap is not None:
             records.append(self._close(self._gap(known), at))
-        self._set(_changed(known, up=True, gone=False, gap=None, gap_from=None, gap_cause=None))
+        # Until its first frame comes, this is when it was last known to be well.
+        last = at if known.last_frame is None else known.last_frame
+        self._set(_changed(known, up=True, gone=False, last_frame=last, gap=None, gap_from=None, gap_cause=None))
         return records
 
     def _gone(self, known: Connection, at: int) -> list[Record]:

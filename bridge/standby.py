@@ -8,7 +8,7 @@ suspicion costs a fencing, never a duplicate (design section 8).
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 MISSED: Final = 5.0
 #: After a takeover because of missed frames, the next for that reason comes no sooner (s).
 MISSED_AGAIN: Final = 60.0
-#: Frames of which a repetition is known as one; a gateway repeats soon or never.
-REPEATED: Final = 10_000
 #: Patience grows with each lost duel up to so many times `takeover_after`, and shrinks back after calm (s).
 MOST_PATIENCE: Final = 3.0
 CALM: Final = 60.0
+#: So many states are remembered with the position at which they came first.
+PASSED: Final = 4096
 
 _Place = TypeVar("_Place")
 
@@ -90,8 +90,8 @@ class Pending:
         self._outages: list[Outage] = []
         #: entity → position of its newest state that the ledger has shown, while older ones are pending
         self._shown: dict[int, int] = {}
-        #: The latest own frames, oldest first
-        self._came: OrderedDict[tuple[int, int], None] = OrderedDict()
+        #: (identity, content) → where in the own journal a state stood first that is disposed of
+        self._passed: dict[tuple[int, int], int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
         self._forgot = False
@@ -128,17 +128,11 @@ class Pending:
             # Behind a state that waits, one that is as the last published is a change again.
             if disposition == dedupe.PUBLISHED or (before and disposition == dedupe.UNCHANGED):
                 self._wait(each, before, now)
-            elif disposition == dedupe.UNCHANGED:
-                # Should it come again, it is a duplicate, whatever its entity has become by then.
-                window.remember(code, each.identity, each.content, each.entity, each.at)
-                self.matched += 1
-            elif (each.identity, each.content) not in self._came:
-                self._tick(each)
             else:
-                self.matched += 1  # what is only repeated makes no newer state of it
-            self._came[each.identity, each.content] = None
-            if len(self._came) > REPEATED:
-                self._came.popitem(last=False)
+                if disposition == dedupe.UNCHANGED:
+                    # Should it come again, it is a duplicate, whatever its entity has become by then.
+                    window.remember(code, each.identity, each.content, each.entity, each.at)
+                self._tick(each)
         self._end = end
 
     def show(self, entry: Entry) -> None:
@@ -211,8 +205,16 @@ class Pending:
 
     def _tick(self, seen: Seen) -> None:
         self.matched += 1
-        if self._frames and seen.traits & dedupe.STATE:
-            self._shown[seen.entity] = max(seen.position, self._shown.get(seen.entity, -1))
+        if not seen.traits & dedupe.STATE:
+            return
+        position, passed = seen.position, self._passed
+        if seen.traits & dedupe.IDENTIFIED:
+            # One that comes again is as old as when it came first.
+            position = passed.setdefault((seen.identity, seen.content), position)
+            if len(passed) > PASSED:
+                del passed[next(iter(passed))]
+        if self._frames:
+            self._shown[seen.entity] = max(position, self._shown.get(seen.entity, -1))
 
     def _is_buried(self, seen: Seen) -> bool:
         """Whether the ledger shows a dead letter of a frame that is good by itself: Kafka refused its record."""

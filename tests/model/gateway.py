@@ -293,8 +293,8 @@ class Link:
     def resend(self, count: int) -> None:
         """The gateway repeats itself."""
         if self in self._feed.links:
-            # A state without a number that comes again is a change like any other.
-            for emission in [each for each in self._carried[-count:] if each.alike is not None]:
+            # A state that comes again is a change where it has no number; and after a restart nobody knows how old it is.
+            for emission in [each for each in self._carried[-count:] if each.kind != "state"]:
                 self.push(emission)
 
     def cut(self, *, silent: bool, seconds: float) -> None:

@@ -57,12 +57,12 @@ def _publish_before_reading(_: Any) -> Any:
     """Fence, and publish by what the reader happened to know before."""
 
     def mutant(self: Any, _reader: Any, *rest: Any) -> None:
-        made, memory, pending, followed = rest
+        made, memory, pending = rest
         parts = self._parts
         made.fence()
         made.commit([], self._entry_record(kind=FIRST, nonce="mutant"), parts.lane)
         self._memory, self._outages = memory, parts.outages(memory)
-        parts.pipeline.adopt(memory, self._outages, pending.handover() if followed else None)
+        parts.pipeline.adopt(memory, self._outages, pending.handover())
         self._position = pending.first
         self._become(lane.ACTIVE, None)
 
@@ -73,7 +73,7 @@ def _read_before_fence(take_over: Any) -> Any:
     """Read to the end, then fence: what was committed in between is unknown."""
 
     def mutant(self: Any, reader: Any, *rest: Any) -> None:
-        _, memory, pending, _ = rest
+        _, memory, pending = rest
         for entry, at in reader.poll(lane.POLL):
             memory.take(entry, at)
             pending.show(entry)
@@ -241,8 +241,9 @@ def _judges_again(handover: Any) -> Any:
 def _looks_at_nothing(take_over: Any) -> Any:
     """A takeover does not look at what came since."""
 
-    def mutant(self: Any, reader: Any, *rest: Any) -> None:
-        take_over(self, reader, *rest[:-1], False)  # noqa: FBT003
+    def mutant(self: Any, reader: Any, made: Any, memory: Any, pending: Any) -> None:
+        with mock.patch.object(pending, "handover", return_value=None):
+            take_over(self, reader, made, memory, pending)
 
     return mutant
 

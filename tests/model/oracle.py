@@ -277,7 +277,11 @@ class _Oracle:
                     continue
                 emission = self.by_raw[frame.raw]
                 if emission.kind == "state":
-                    if not self._represented(emission) and not self._superseded(emission, record, position):
+                    if not (
+                        self._represented(emission)
+                        or self._was_unchanged(emission, frame.received)
+                        or self._superseded(emission, record, position)
+                    ):
                         self.say(f"missing state: {emission.number} of {_entity(emission)} in {record.name}")
                 elif emission.kind in {"bad", "refused"}:
                     if emission.number not in dead:
@@ -298,6 +302,11 @@ class _Oracle:
         before = [each for each in chain if each.emission.number < emission.number][-1:]
         after = [each for each in chain if each.emission.number > emission.number][:1]
         return any(each.emission.says == emission.says for each in before + after)
+
+    def _was_unchanged(self, emission: Emission, received: int) -> bool:
+        """Whether it said what was last published when it came; a standby that is ahead of the active can't know more."""
+        told = [each for each in self._chains().get(_entity(emission), []) if each.stored.at <= received]
+        return bool(told) and told[-1].emission.says == emission.says
 
     def _superseded(self, emission: Emission, record: Record, position: int) -> bool:
         """Whether another process disposed of a newer state of the entity before this journal passed the frame."""

@@ -7,6 +7,7 @@ process they serve is `Current.process`.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import types
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,10 @@ class Task:
 
     def close(self) -> None:
         """The process is gone."""
-        self._coroutine.close()
+        if (
+            inspect.getcoroutinestate(self._coroutine) != inspect.CORO_RUNNING
+        ):  # else it is where the process was killed
+            self._coroutine.close()
 
     def done(self) -> bool:
         """Whether it has ended."""

@@ -112,7 +112,7 @@ def test_failed_attempts_stay_one_gap() -> None:
     assert len(tracker.event("cs2", "list", "down", {"cause": "disconnect"}, 10)) == 1
     assert tracker.event("cs2", "list", "down", {"cause": "refused"}, 20) == []
     [closed] = map(read, tracker.event("cs2", "list", "up", {}, 30))
-    assert (closed["from"], closed["to"], closed["cause"]) == (10, 30, "disconnect")
+    assert (closed["from"], closed["to"], closed["cause"]) == (1, 30, "disconnect")
 
 
 def test_the_gateways_own_time_may_be_earlier() -> None:
@@ -137,6 +137,15 @@ def test_a_crash_is_a_gap_of_every_connection_that_was_up() -> None:
     assert (opened["connection"], opened["from"], opened["cause"]) == ("list", 3000, "crash")
     [closed] = map(read, after.event("cs2", "list", "up", {}, 9500))
     assert (closed["id"], closed["to"]) == (opened["id"], 9500)
+
+
+def test_a_crash_before_the_first_frame_is_a_gap_from_when_it_came_up() -> None:
+    """It was well until then; when the process died nobody knows."""
+    before = outages()
+    before.event("cs2", "list", "up", {}, 1000)
+    after = outages({(each.gateway, each.connection): each for each in before.drain(7)})
+    [opened] = map(read, after.event("", "", "start", {}, 9000))
+    assert (opened["from"], opened["cause"]) == (1000, "crash")
 
 
 def test_a_stop_stays_one_gap_through_the_restart() -> None:
@@ -438,7 +447,7 @@ def test_a_successor_of_one_window_later_still_knows() -> None:
     last = said[times[-1]]
     assert {name: known.up for (_, name), known in last.connections.items()} == {"quiet": True, "cut": False}
     [closed] = map(read, successor(last).event("cs2", "cut", "up", {}, 3 * HOUR))
-    assert (closed["from"], closed["to"], closed["cause"]) == (50, 3 * HOUR, "disconnect")
+    assert (closed["from"], closed["to"], closed["cause"]) == (1, 3 * HOUR, "disconnect")
 
 
 def test_gaps_that_are_closed_are_remembered_in_number() -> None:

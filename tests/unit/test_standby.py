@@ -8,7 +8,7 @@ from bridge import dedupe
 from bridge.dedupe import CONTENT, IDENTIFIED, STATE, TRIPLE, Window
 from bridge.frame import Disposition
 from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Memory
-from bridge.standby import CALM, MISSED, MISSED_AGAIN, Outage, Pending, Seen, Watch
+from bridge.standby import CALM, MISSED, MISSED_AGAIN, Handover, Outage, Pending, Seen, Watch
 
 EVENT = IDENTIFIED | CONTENT
 AFTER = 1.5
@@ -143,6 +143,14 @@ class TestPending:
         standby.show(entry(state(0, 7, 1)))
         standby.pending.receive([state(1, 7, 1), state(2, 7, 2), state(1, 7, 1)], 4, 0.0)
         assert standby.pending.handover().waiting == {2}
+
+    def test_an_old_state_that_comes_again_supersedes_nothing(self) -> None:
+        """It is as old as when it came first, whatever its place in the journal."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1)))
+        again = Seen(2, state(0, 7, 1).identity, 1, 7, EVENT | STATE)
+        standby.pending.receive([state(0, 7, 1), state(1, 7, 2), again], 3, 0.0)
+        assert standby.pending.handover() == Handover(3, frozenset({1}))
 
     def test_states_without_a_number_wait_each(self) -> None:
         """Equal ones are no duplicates of each other."""
