@@ -6,11 +6,11 @@ LOCK ?=
 
 BIN := .venv/bin
 STAMP := .venv/installed
-CODE := bridge tests bench
+CODE := bridge tests bench helm/values_schema.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install servers demo test check format bench soak lock clean
+.PHONY: help install servers demo test check format bench chart soak lock clean
 
 help: ## this text
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST) | expand -t 18
@@ -31,9 +31,9 @@ servers: ## Kafka and Apicurio Registry for the tests, into .cache
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
 	@$(BIN)/feedbridge demo
 
-test: ## all tests: unit tests, then those on a real Kafka and a real registry, then kills and outages
-	@$(MAKE) --no-print-directory -j2 install servers
-	@$(BIN)/python -m pytest tests/unit -n 2
+test: ## all tests: unit tests, the chart, then those on a real Kafka and a real registry, then kills and outages
+	@$(MAKE) --no-print-directory -j2 install servers tools
+	@$(BIN)/python -m pytest tests/unit tests/helm -n 2
 	@$(BIN)/python -m pytest tests/kafka tests/chaos
 
 check: install ## formatting, lint and types
@@ -44,9 +44,17 @@ check: install ## formatting, lint and types
 format: install ## format the code, mend what lint can mend
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/python helm/values_schema.py
+	@cd helm/feedbridge && ../../$$($(PYTHON) -c "print('.cache/tools/helm-docs-v1.14.2/helm-docs')") --chart-search-root . --log-level error
 
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
 	@$(BIN)/python -m bench
+
+tools: ## helm and helm-docs for the chart's tests, into .cache
+	@$(PYTHON) -m tests.helm.tools >/dev/null
+
+chart: install tools ## lint, render and judge the Helm chart and the image, offline once installed
+	@$(BIN)/python -m pytest tests/helm -n 2
 
 soak: install servers ## the tests in their full form: hours
 	@$(BIN)/python -m pytest tests/unit tests/kafka tests/chaos --soak

@@ -89,9 +89,9 @@ def _chart() -> dict[str, Any]:
     probe = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            each: seconds for each in ("periodSeconds", "timeoutSeconds", "failureThreshold", "initialDelaySeconds")
-        },
+        "properties": dict.fromkeys(
+            ("periodSeconds", "timeoutSeconds", "failureThreshold", "initialDelaySeconds"), seconds
+        ),
     }
     monitor = _object(enabled=boolean, interval={"type": "string", "pattern": "^[0-9]+(ms|s|m)$"}, labels=texts)
     quantity = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([KMGT]i?)?$"}

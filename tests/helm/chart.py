@@ -57,7 +57,7 @@ class Rendered:
             raise Refused(done.stderr)
         self.text = done.stdout
         everything = [each for each in yaml.safe_load_all(done.stdout) if each]
-        self.hooks = [each for each in everything if "helm.sh/hook" in annotations(each)]
+        self.hooks = [each for each in everything if "helm.sh/hook" in annotations_of(each)]
         self.objects = [each for each in everything if each not in self.hooks]
 
     def all(self, kind: str) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ class Rendered:
         return found
 
 
-def annotations(thing: Mapping[str, Any]) -> dict[str, str]:
+def annotations_of(thing: Mapping[str, Any]) -> dict[str, str]:
     """Return an object's annotations."""
     found: dict[str, str] = thing["metadata"].get("annotations") or {}
     return found

@@ -33,12 +33,29 @@ def faults(pod: Mapping[str, Any]) -> Iterator[str]:
     for name in (annotations := pod["metadata"].get("annotations") or {}):
         if "apparmor" in name and annotations[name] not in {"runtime/default", "localhost/*"}:
             yield f"annotation {name}"
-    for container in (*spec["containers"], *(spec.get("initContainers") or ()), *(spec.get("ephemeralContainers") or ())):
+    for container in (
+        *spec["containers"],
+        *(spec.get("initContainers") or ()),
+        *(spec.get("ephemeralContainers") or ()),
+    ):
         yield from (f"container {container['name']}: {fault}" for fault in _container(container, whole))
 
 
 def _container(container: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[str]:
     own = container.get("securityContext") or {}
+    yield from _rights(own, whole)
+    profile = (own.get("seccompProfile") or whole.get("seccompProfile") or {}).get("type")
+    if profile not in _PROFILES:
+        yield f"seccompProfile is {profile}"
+    for each in container.get("ports") or ():
+        if each.get("hostPort"):
+            yield f"hostPort {each['hostPort']}"
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if ((container.get(name) or {}).get("httpGet") or {}).get("host"):
+            yield f"{name} names a host"
+
+
+def _rights(own: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[str]:
     if own.get("privileged"):
         yield "privileged"
     if own.get("allowPrivilegeEscalation") is not False:
@@ -52,14 +69,5 @@ def _container(container: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterat
         yield "runAsNonRoot is not true"
     if own.get("runAsUser", whole.get("runAsUser")) == 0:
         yield "runAsUser is 0"
-    profile = (own.get("seccompProfile") or whole.get("seccompProfile") or {}).get("type")
-    if profile not in _PROFILES:
-        yield f"seccompProfile is {profile}"
     if own.get("procMount", "Default") != "Default":
         yield "procMount"
-    for each in container.get("ports") or ():
-        if each.get("hostPort"):
-            yield f"hostPort {each['hostPort']}"
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if ((container.get(name) or {}).get("httpGet") or {}).get("host"):
-            yield f"{name} names a host"

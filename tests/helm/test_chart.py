@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from bridge.config import known_kinds, parse
 from tests.helm import restricted
-from tests.helm.chart import CASES, CHART, Refused, Rendered, annotations, values, with_
+from tests.helm.chart import CASES, CHART, Refused, Rendered, annotations_of, values, with_
 from tests.helm.tools import helm, helm_docs
 
 pytestmark = pytest.mark.timeout(300)  # the first test builds and fetches the tools
@@ -110,9 +110,7 @@ def test_the_config_is_one_that_feedbridge_takes(case: str, rendered: Render, tm
         secret.write_text("secret")
         text = text.replace(f"${{file:{name}}}", f"${{file:{secret}}}")
     names = set(re.findall(r"\$\{([A-Z_]+)\}", text))
-    config = parse(
-        text, where="values", environ=dict.fromkeys(names, "secret"), folder=tmp_path, kinds=known_kinds()
-    )
+    config = parse(text, where="values", environ=dict.fromkeys(names, "secret"), folder=tmp_path, kinds=known_kinds())
     assert str(config.journal.path) == "/var/lib/feedbridge"
     assert config.log.format == "json"
     assert config.http.listen == ":8080"
@@ -127,9 +125,9 @@ def test_the_name_is_that_of_namespace_and_release_unless_given(rendered: Render
 def test_a_changed_config_restarts_the_pods(rendered: Render) -> None:
     """The checksum of the configuration is an annotation of the pods, and nothing else changes it."""
     checksum = "checksum/config"
-    before = annotations(rendered("minimal").pod)[checksum]
-    assert annotations(Rendered(with_("minimal", replicas=3)).pod)[checksum] == before
-    assert annotations(Rendered(with_("minimal", config__dedupe={"window": "1h"})).pod)[checksum] != before
+    before = annotations_of(rendered("minimal").pod)[checksum]
+    assert annotations_of(Rendered(with_("minimal", replicas=3)).pod)[checksum] == before
+    assert annotations_of(Rendered(with_("minimal", config__dedupe={"window": "1h"})).pod)[checksum] != before
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -224,7 +222,9 @@ def test_services_reach_the_pods(rendered: Render) -> None:
     own = services[found.one("StatefulSet")["spec"]["serviceName"]]
     assert own["clusterIP"] == "None"
     assert own["publishNotReadyAddresses"] is True
-    assert all(each["selector"] == found.one("StatefulSet")["spec"]["selector"]["matchLabels"] for each in services.values())
+    assert all(
+        each["selector"] == found.one("StatefulSet")["spec"]["selector"]["matchLabels"] for each in services.values()
+    )
 
 
 def test_the_selector_takes_the_pods_of_the_release_alone(rendered: Render) -> None:
@@ -261,20 +261,20 @@ def test_monitors_are_there_where_asked_for(rendered: Render) -> None:
 
 def test_hooks_run_before_install_and_upgrade_with_a_config_of_their_own(rendered: Render) -> None:
     """First their ConfigMap, then topics, then schemas."""
-    hooks = [each for each in rendered("ha").hooks if annotations(each)["helm.sh/hook"] == "pre-install,pre-upgrade"]
+    hooks = [each for each in rendered("ha").hooks if annotations_of(each)["helm.sh/hook"] == "pre-install,pre-upgrade"]
     assert [each["kind"] for each in hooks] == ["ConfigMap", "Job", "Job"]
-    weights = [int(annotations(each)["helm.sh/hook-weight"]) for each in hooks]
+    weights = [int(annotations_of(each)["helm.sh/hook-weight"]) for each in hooks]
     assert weights == sorted(weights)
     commands = [each["spec"]["template"]["spec"]["containers"][0]["args"] for each in hooks[1:]]
     assert commands == [["topics", "apply"], ["schemas", "register"]]
     volumes = hooks[1]["spec"]["template"]["spec"]["volumes"]
     assert {"name": hooks[0]["metadata"]["name"]} in [each.get("configMap") for each in volumes]
-    assert [each for each in rendered("minimal").hooks if "pre-install" in annotations(each)["helm.sh/hook"]] == []
+    assert [each for each in rendered("minimal").hooks if "pre-install" in annotations_of(each)["helm.sh/hook"]] == []
 
 
 def test_helm_test_checks_the_release(rendered: Render) -> None:
     """`helm test` runs `feedbridge check` with the release's configuration."""
-    [check] = [each for each in rendered("minimal").hooks if annotations(each)["helm.sh/hook"] == "test"]
+    [check] = [each for each in rendered("minimal").hooks if annotations_of(each)["helm.sh/hook"] == "test"]
     assert check["spec"]["containers"][0]["args"] == ["check"]
     assert check["spec"]["restartPolicy"] == "Never"
 
@@ -282,10 +282,16 @@ def test_helm_test_checks_the_release(rendered: Render) -> None:
 def test_extras_land_where_they_belong(rendered: Render) -> None:
     """Labels, annotations, environment, volumes, objects, pull secrets, digest and account of the user's own."""
     found = rendered("existing-secret")
-    assert all(each["metadata"]["labels"]["team"] == "feeds" for each in found.objects if each["metadata"]["name"] != "main-more")
-    assert all(annotations(each)["owner"] == "feeds" for each in found.objects if each["metadata"]["name"] != "main-more")
+    assert all(
+        each["metadata"]["labels"]["team"] == "feeds"
+        for each in found.objects
+        if each["metadata"]["name"] != "main-more"
+    )
+    assert all(
+        annotations_of(each)["owner"] == "feeds" for each in found.objects if each["metadata"]["name"] != "main-more"
+    )
     assert found.pod["metadata"]["labels"]["tier"] == "ingest"
-    assert annotations(found.pod)["note"] == "two pods"
+    assert annotations_of(found.pod)["note"] == "two pods"
     assert {"name": "TZ", "value": "UTC"} in found.container["env"]
     assert {"name": "scratch", "mountPath": "/scratch"} in found.container["volumeMounts"]
     assert found.pod["spec"]["imagePullSecrets"] == [{"name": "pull"}]

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ def helm_docs() -> Path:
     return _kept(f"{_HELM_DOCS.rpartition('/')[2].replace('@', '-')}/helm-docs", _build_helm_docs)
 
 
-def _kept(name: str, make: object) -> Path:
+def _kept(name: str, make: Callable[[Path], None]) -> Path:
     path = CACHE / name
     if path.exists():
         return path
@@ -89,6 +90,6 @@ def _run(*command: str, environ: dict[str, str] | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        print(helm(), helm_docs(), sep="\n")
+        sys.stdout.write(f"{helm()}\n{helm_docs()}\n")
     except ToolError as error:
         sys.exit(f"error: {error}")
