@@ -7,11 +7,11 @@ LOCK ?=
 
 BIN := .venv/bin
 STAMP := .venv/installed
-CODE := bridge tests bench
+CODE := bridge tests bench helm/values_schema.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install servers demo test check format bench soak lock clean
+.PHONY: help install servers demo test check format bench chart soak lock clean
 
 help: ## this text
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST) | expand -t 18
@@ -32,9 +32,9 @@ servers: ## Kafka, Apicurio Registry and RabbitMQ for the tests, into .cache
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
 	@$(BIN)/feedbridge demo
 
-test: ## all tests: unit tests, the model, those on a real Kafka and a real registry, then kills and outages
-	@$(MAKE) --no-print-directory -j2 install servers
-	@$(BIN)/python -m pytest tests/unit -n 2
+test: ## all tests: unit tests, the chart, the model, those on a real Kafka and a real registry, then kills and outages
+	@$(MAKE) --no-print-directory -j2 install servers tools
+	@$(BIN)/python -m pytest tests/unit tests/helm -n 2
 	@$(BIN)/python -m pytest tests/model
 	@$(BIN)/python -m pytest tests/kafka tests/chaos
 
@@ -43,12 +43,20 @@ check: install ## formatting, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict $(CODE)
 
-format: install ## format the code, mend what lint can mend
+format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/python helm/values_schema.py
+	@$(BIN)/python -m tests.helm.tools docs
 
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
 	@$(BIN)/python -m bench
+
+tools: ## helm and helm-docs for the chart's tests, into .cache
+	@$(PYTHON) -m tests.helm.tools fetch
+
+chart: install tools ## lint, render and judge the Helm chart and the image, offline once installed
+	@$(BIN)/python -m pytest tests/helm -n 2
 
 soak: install servers ## the tests in their full form: hours
 	@$(BIN)/python -m pytest tests/unit tests/model tests/kafka tests/chaos --soak
