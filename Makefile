@@ -11,7 +11,7 @@ CODE := bridge tests bench helm/values_schema.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install servers demo test check format bench chart soak lock clean
+.PHONY: help install servers tools demo test check format bench chart soak lock clean
 
 help: ## this text
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST) | expand -t 18
@@ -66,6 +66,8 @@ lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the new
 		$(LOCK) pyproject.toml --output-file requirements/run.txt
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		$(LOCK) pyproject.toml --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	@echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		$(LOCK) - --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean: ## remove all that make has made: .venv, .cache, dist
 	@test ! -x $(BIN)/python || test ! -d .cache/run || $(BIN)/python -m tests.servers down
