@@ -85,7 +85,10 @@ class Rendered:
     @property
     def config(self) -> str:
         """The text of the configuration file."""
-        text: str = self.one("ConfigMap")["data"]["feedbridge.yaml"]
+        [text] = [
+            each["data"]["feedbridge.yaml"] for each in self.all("ConfigMap") if "feedbridge.yaml" in each["data"]
+        ]
+        assert isinstance(text, str)
         return text
 
     def pods(self) -> list[tuple[str, dict[str, Any]]]:
