@@ -337,15 +337,6 @@ def _content_window(judge: Any) -> Any:
     return mutant
 
 
-def _impatient(decide: Any) -> Any:
-    """A standby takes over whenever it looks."""
-
-    def mutant(self: Any, now: float, **options: Any) -> Any:
-        return decide(self, now, **options) or "because"
-
-    return mutant
-
-
 def _no_cut(write: Any) -> Any:
     """A write that failed half way leaves its half in the file."""
 
@@ -372,7 +363,6 @@ def _reordered(finish: Any) -> Any:
     return mutant
 
 
-_PAIR: Final = Profile(processes=2)
 _ALONE: Final = Profile(processes=1)
 _ANSWERS: Final = Profile(weights={faults.lose_answers: 4, faults.flaky: 2, faults.broker_slow: 1, faults.isolate: 1})
 _ERRORS: Final = Profile(weights={faults.client_error: 3, faults.time_out: 1, faults.isolate_long: 1})
@@ -414,7 +404,6 @@ MUTATIONS: Final = (
     Mutation("drop dead letters on retry", _wrap(pipeline.Pipeline, "_bury", _no_letters), _TAKEOVERS),
     Mutation("publish unchanged states", _wrap(Window, "judge", _seq_only_states)),
     Mutation("take A after B for a repetition of A", _wrap(Window, "judge", _content_window)),
-    Mutation("take over at every look", _wrap(standby.Watch, "decide", _impatient), _PAIR),
     Mutation(
         "leave half a block in the journal",
         _wrap(Journal, "_write", _no_cut),

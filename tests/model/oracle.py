@@ -256,15 +256,17 @@ class _Oracle:
                         self.say(f"out of order: {each.emission.number} after {other.emission.number}")
 
     def _collisions(self) -> None:
-        """The second content of a number says so."""
-        seen: set[tuple[str, int]] = set()
+        """The second content of a number says so, as long as the window knows the first."""
+        seen: dict[tuple[str, int], int] = {}
         for each in self.published:
             if each.emission.seq is None or each.emission.type == schemas.SETTLED:
                 continue
             key = (each.emission.type, each.emission.seq)
-            if each.collision != (key in seen):
+            before = seen.get(key)
+            near = before is not None and each.stored.at - before < self.window // 2
+            if (near and not each.collision) or (before is None and each.collision):
                 self.say(f"collision header of {each.emission.number} is {each.collision}")
-            seen.add(key)
+            seen[key] = each.stored.at
 
     def _journals(self) -> None:
         """Whatever stands in a journal that was not lost is disposed of."""
