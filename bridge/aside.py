@@ -20,13 +20,10 @@ if TYPE_CHECKING:
     from bridge.frame import Frame
 
 
-def write(folder: Path, frames: Sequence[tuple[int, Frame]]) -> str:
-    """Write (position, frame) to ``<first position>.jsonl`` in `folder`; returns the name. It is on the disk then.
-
-    Raises OSError.
-    """
+def write(folder: Path, name: str, frames: Sequence[tuple[int, Frame]]) -> None:
+    """Write (position, frame) to the file `name` in `folder`. It is on the disk then. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{frames[0][0]}.jsonl"
+    path = folder / name
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
         for line in _lines(frames):
@@ -34,7 +31,6 @@ def write(folder: Path, frames: Sequence[tuple[int, Frame]]) -> str:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    return path.name
 
 
 def _lines(frames: Sequence[tuple[int, Frame]]) -> Iterator[bytes]:

@@ -424,15 +424,15 @@ class Lane:
         """Write what Kafka can't hold, or must not, to files of its own, before what says so is committed.
 
         A frame that no dead letter can hold: ``oversize/<sha256>``. Frames that can't be proved unpublished:
-        ``expired/<position>.jsonl``. A batch that is made again writes the same files.
+        ``expired/<journal>-<position>.jsonl``. A batch that is made again writes the same files.
         """
         try:
             for digest, raw in batch.oversize:
                 self._parts.oversize.mkdir(0o700, parents=True, exist_ok=True)
                 (self._parts.oversize / digest).write_bytes(raw)
             if batch.expired:
-                name = aside.write(self._parts.oversize.parent / "expired", batch.expired)
-                self._log.error("frames_expired", frames=len(batch.expired), kept=name)
+                aside.write(self._parts.oversize.parent / "expired", batch.kept, batch.expired)
+                self._log.error("frames_expired", frames=len(batch.expired), kept=batch.kept)
         except OSError as error:
             raise ConfigError(
                 f"frames that must not go to Kafka can't be kept: {error.strerror}",

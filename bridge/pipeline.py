@@ -74,6 +74,8 @@ class Batch:
     provable: int = 0
     #: (position, frame) that nobody can prove unpublished: set aside, not published.
     expired: list[tuple[int, Frame]] = field(default_factory=list)
+    #: The file that keeps them: one name for each, whatever the journal.
+    kept: str = ""
     #: What the ledger must know of chains, see `bridge.continuity`.
     chains: bytes = b""
     frames: int = 0
@@ -267,14 +269,14 @@ class Pipeline:
 
     def _expire(self, batch: Batch) -> None:
         """Record the gaps of frames that are set aside, one for each connection."""
-        kept = f"expired/{batch.expired[0][0]}.jsonl"
+        batch.kept = f"{self._journal[:8]}-{batch.expired[0][0]}.jsonl"
         connections: dict[tuple[str, str], list[int]] = {}
         for _, frame in batch.expired:
             connections.setdefault((frame.gateway, frame.connection), []).append(frame.received)
         for (gateway, connection), times in connections.items():
             position = batch.expired[0][0]
             gap = self._outages.expired(
-                gateway, connection, since=min(times), until=max(times), position=position, kept=kept
+                gateway, connection, since=min(times), until=max(times), position=position, kept=f"expired/{batch.kept}"
             )
             self._add(batch, [gap], position)
 

@@ -68,7 +68,7 @@ async def test_before_and_after_topics_and_schemas_are_made(
         client.register(topics)
     after = await check(config, CATALOG)
     assert all(each.ok for each in after)
-    assert "all 20 topics are as planned" in texts(after, name="kafka", ok=True)
+    assert "all 25 topics are as planned" in texts(after, name="kafka", ok=True)
     assert "all schemas are registered" in texts(after, name="registry", ok=True)
 
 

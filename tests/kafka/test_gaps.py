@@ -76,7 +76,7 @@ async def test_what_can_not_be_proved_unpublished_is_set_aside(kafka: Kafka, top
             await bridge.until(lambda status: published(status) == 40, what="published")
         old = now() - 2 * 3_600_000
         bridge = BridgeHere(config, tmp_path / "other")
-        journal = Journal.open(bridge.journal, max_bytes=1 << 30)
+        journal = Journal.open(bridge.journal_of(0), max_bytes=1 << 30)
         kept = [Frame("cs2", "list", old + each, STREAM, raw) for each, raw in enumerate(raws[30:50])]
         position = journal.append(kept)
         journal.close()

@@ -11,10 +11,10 @@ from bridge.frame import STREAM, Frame
 
 
 def test_every_frame_is_a_line_with_its_bytes(tmp_path: Path) -> None:
-    """Text as text, anything else in base64; the file is named after the first position."""
+    """Text as text, anything else in base64."""
     frames = [Frame("cs2", "list", 5, STREAM, '{"é":"\\n"}'.encode()), Frame("cs2", "m1", 6, STREAM, b"\xff\n", "m1")]
-    name = aside.write(tmp_path / "expired", list(enumerate(frames, 40)))
-    assert name == "40.jsonl"
+    name = "j-40.jsonl"
+    aside.write(tmp_path / "expired", name, list(enumerate(frames, 40)))
     first, second = map(json.loads, (tmp_path / "expired" / name).read_bytes().splitlines())
     assert first == {
         "position": 40,
@@ -32,8 +32,8 @@ def test_every_frame_is_a_line_with_its_bytes(tmp_path: Path) -> None:
 def test_a_batch_that_is_made_again_writes_the_same_file(tmp_path: Path) -> None:
     """After a crash between file and commit nothing is there twice."""
     frames = [(7, Frame("cs2", "list", 5, STREAM, b"{}"))]
-    aside.write(tmp_path, frames)
+    aside.write(tmp_path, "7.jsonl", frames)
     before = (tmp_path / "7.jsonl").read_bytes()
-    aside.write(tmp_path, frames)
+    aside.write(tmp_path, "7.jsonl", frames)
     assert [path.name for path in tmp_path.iterdir()] == ["7.jsonl"]
     assert (tmp_path / "7.jsonl").read_bytes() == before

@@ -711,7 +711,7 @@ class TestExpired:
         assert [record.topic for record in batch.records] == ["cs2.match.updated", "gaps"]
         [gap] = gaps(batch)
         assert (gap["cause"], gap["state"], gap["from"], gap["to"]) == ("expired", "lost", NOW - 20, NOW - 10)
-        assert gap["how"] == "not published, kept in expired/41.jsonl"
+        assert gap["how"] == "not published, kept in expired/mine-41.jsonl"
         assert piping.process(44, [young], NOW + LAG).expired == []
 
     def test_a_backlog_of_ones_own_is_published_whatever_the_window_forgot(self) -> None:
