@@ -314,7 +314,8 @@ class Lane:
             # Frames that came while others published, which the ledger may have passed by.
             self.beat = self._clock()
             first, frames = journal.read(pending.end, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
-            pending.receive(parts.pipeline.observe(first, frames), first + len(frames), self.beat)
+            pending.receive(parts.pipeline.observe(first, frames, memory), first + len(frames), self.beat)
+            parts.tally.observed(parts.pipeline)
             if self.beat - wrote > HEARTBEAT_EVERY:
                 publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
                 wrote = self._clock()
