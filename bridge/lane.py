@@ -309,8 +309,8 @@ class Lane:
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
         journal = parts.journal
-        followed = self._followed(memory)
-        while followed and pending.end < journal.end:
+        followed, until = self._followed(memory), journal.end
+        while followed and pending.end < until:
             # Frames that came while others published, which the ledger may have passed by.
             self.beat = self._clock()
             first, frames = journal.read(pending.end, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
