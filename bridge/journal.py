@@ -14,7 +14,6 @@ Format of a block: magic (4 bytes), length of the body (u32), first position (u6
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -45,8 +44,8 @@ TAIL_BYTES: Final = 16 << 20
 #: A segment is closed when it is this large, or a sixteenth of the limit.
 SEGMENT_BYTES: Final = 32 << 20
 
-#: The file that holds `Journal.opened_at` for the processes to come.
-OPENED: Final = "opened"
+#: An empty file whose name ends in `Journal.opened_at`, for the processes to come: a full disk takes it too.
+OPENED: Final = "opened."
 
 log = structlog.get_logger(__name__)
 
@@ -198,7 +197,8 @@ class Journal:
         """Note that this process has committed a position of its own: those that others committed count no more."""
         if not self._confirmed:
             self._confirmed = True
-            (self.directory / OPENED).unlink(missing_ok=True)
+            for path in self.directory.glob(f"{OPENED}*"):
+                path.unlink(missing_ok=True)
 
     def oldest(self) -> int | None:
         """When (ms) the oldest frame that waits was received; None if none waits."""
@@ -366,12 +366,10 @@ def lock(directory: Path) -> int:
 
 
 def _opened_at(directory: Path, end: int) -> int:
-    path = directory / OPENED
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return min(int(path.read_text(encoding="ascii")), end)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(str(end), encoding="ascii")
-    fresh.replace(path)
+    known = [int(path.suffix[1:]) for path in directory.glob(f"{OPENED}*") if path.suffix[1:].isdigit()]
+    if known:
+        return min(*known, end)
+    (directory / f"{OPENED}{end}").touch()
     return end
 
 

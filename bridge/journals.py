@@ -80,6 +80,8 @@ class Journals:
         #: Ids of the journals of other plans that were moved by this process.
         self.former: frozenset[str] = frozenset()
         self.opened: Frame | None = None
+        #: What the disk had no room for when the journals were opened; it goes before all else.
+        self.owed: dict[int, list[Frame]] = {}
         self._lock_file = held
         self._count = count
         self._share = share
@@ -119,8 +121,10 @@ class Journals:
             folder = folder_of(self.path, lane, self._count)
             self._journals[lane] = Journal.open(folder, max_bytes=self._share, fsync=self._fsync, locked=True)
             if self.opened is not None:
-                with opening(folder):
+                try:
                     self._journals[lane].append([self.opened])
+                except OSError:  # no room: whoever was killed for that starts again all the same
+                    self.owed[lane] = [self.opened]
         return self._journals[lane]
 
     def left(self) -> list[int]:

@@ -54,7 +54,7 @@ class Quota(Disk):
 
     def fill(self, bridge: BridgeProcess) -> None:
         """Allow files as large as the newest segment is now, and a part of a block more."""
-        segment = max(bridge.journal.glob("*.log"))
+        segment = max(bridge.journal_of(0).glob("*.log"))
         _, most = resource.prlimit(bridge.pid, _LIMIT)
         resource.prlimit(bridge.pid, _LIMIT, (segment.stat().st_size + 100, most))
 

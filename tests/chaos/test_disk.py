@@ -56,7 +56,7 @@ async def test_full_disk_under_load(
                 disk.fill(bridge)
                 await not_read(bridge)
                 bridge.kill()
-                reached |= journaled(bridge.journal, tmp_path / "copy")
+                reached |= journaled(bridge.journal_of(0), tmp_path / "copy")
                 await bridge.start()
                 if isinstance(disk, Tmpfs):  # a quota was that of the process that died
                     await not_read(bridge)

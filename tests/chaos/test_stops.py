@@ -40,7 +40,7 @@ async def test_stopped_under_load(kafka: Kafka, topic_prefix: str, tmp_path: Pat
             asked = time.monotonic()
             assert await bridge.stop() == 0
             ends.append(round(time.monotonic() - asked, 2))
-            assert journaled(bridge.journal, tmp_path / "copy") <= await published(kafka.bootstrap, topic_prefix)
+            assert journaled(bridge.journal_of(0), tmp_path / "copy") <= await published(kafka.bootstrap, topic_prefix)
     left = [event["frames_left"] for event in bridge.events() if event["event"] == "stopped"]
     assert left == [0] * len(ends)
     outcome = Outcome(sim, kafka.bootstrap, topic_prefix)
@@ -84,7 +84,7 @@ async def test_stopped_while_kafka_does_not_answer(
                 else:
                     assert await bridge.end() == 0
                 ends[how].append(round(time.monotonic() - asked, 2))
-                left = await asyncio.to_thread(journaled, bridge.journal, tmp_path / "copy")
+                left = await asyncio.to_thread(journaled, bridge.journal_of(0), tmp_path / "copy")
                 assert len(left) > RATE
                 reached |= left
                 await asyncio.to_thread(broker.resume if frozen else broker.start)
