@@ -23,6 +23,7 @@ from bridge import topics
 from bridge.errors import ConfigError, Unreachable
 from bridge.kafka import HARMLESS_TO_READERS, Admin, Reports, consumer
 from bridge.ledger import EntryCodec
+from bridge.ledger_reader import LOOK, SETTLING
 from bridge.link import Linker
 from bridge.tail import Decoder
 from bridge.topics import Role
@@ -196,13 +197,21 @@ class Sweep:
         if not places:
             return {}
         asked = {TopicPartition(*place): spec for place in places}
-        futures = self._admin.call(
-            lambda: self._admin.client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED)
-        )
-        return {
-            (each.topic, each.partition): self._admin.result(future, name=each.topic).offset
-            for each, future in futures.items()
-        }
+        deadline = time.monotonic() + SETTLING
+        while True:
+            try:
+                futures = self._admin.call(
+                    lambda: self._admin.client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED)
+                )
+                return {
+                    (each.topic, each.partition): self._admin.result(future, name=each.topic).offset
+                    for each, future in futures.items()
+                }
+            except Unreachable:
+                # Of a topic that was just made, or whose broker went, the client may know a leader that is none.
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(LOOK)
 
 
 class _Try:

@@ -140,5 +140,7 @@ async def test_what_the_active_missed_is_published_by_the_standby(
     assert [gap["state"] for gap in told][:2] == ["open", "lost"], "the active alone could not know better"
     filled = told[-1]
     assert (filled["state"], filled["how"]) == ("filled", "received by a standby")
-    assert filled["recovered"] + filled["superseded"] == len(late) + len(found.missing)
+    # What came to the standby after the cut, until it had the lane, is late too.
+    assert 0 < filled["recovered"] <= len(late)
+    assert filled["superseded"] == len(found.missing)
     assert filled["last_seq"] is not None
