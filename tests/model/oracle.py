@@ -242,7 +242,11 @@ class _Oracle:
             if each.emission.kind == _EVENT:
                 logs[each.stored.topic, each.emission.key].append(each)
         for log in logs.values():
+            told = set[Any]()
             for number, each in enumerate(log):
+                if each.emission.alike in told:
+                    continue  # once more, beyond the window: whether it may be is judged elsewhere
+                told.add(each.emission.alike)
                 own = self._places.get(each.entry.journal, {})
                 mine = own.get(each.emission.alike)
                 if mine is None:
