@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Final
 
+from bench import throughput
 from bench.processes import Bridge, write_config
 from bench.sender import Sender
 
@@ -23,23 +24,10 @@ _TIMEOUT: Final = 180.0
 
 
 @dataclass(frozen=True)
-class Leg:
-    """One measured stretch. seconds: until the last frame was committed. cpu: s of all processes. busiest: s of one."""
+class Leg(throughput.Leg):
+    """One measured stretch of several processes; cpu is that of all. busiest: CPU s of the one that used most."""
 
-    frames: int
-    seconds: float
-    cpu: float
     busiest: float
-
-    @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.frames / self.seconds
-
-    @property
-    def cpu_us(self) -> float:
-        """CPU µs a frame, of all processes together."""
-        return self.cpu / self.frames * 1e6
 
     @property
     def ceiling(self) -> float:

@@ -198,6 +198,7 @@ class Lane:
                 self._become(RECOVERING, str(error))
                 parts.pause(self._stopping, RETRY)
             except Exception as error:
+                # A bug of ours, told to the service before the thread ends: it must not end in silence.
                 self.failed = BridgeError(f"lane {self._parts.lane} failed: {type(error).__name__}: {error}")
                 self._log.exception("lane_failed")
                 raise

@@ -158,7 +158,7 @@ def texts(steps: Sequence[str]) -> Callable[[bytes | Raw], Iterator[Raw]]:
     else:
         one = msgspec.defstruct("One", [("member", Raw, ABSENT)], rename={"member": steps[0]}, gc=False)
         read = msgspec.json.Decoder(one).decode
-        decode = lambda text: (read(text).member,)  # type: ignore[attr-defined]  # noqa: E731
+        decode = lambda text: (read(text).member,)  # type: ignore[attr-defined]  # noqa: E731 - a Struct made at run time
 
     def find(text: bytes | Raw) -> Iterator[Raw]:
         if not text:
@@ -201,7 +201,7 @@ class _Writer:
         blocks = [["found = []"]] if pairs else []
         for known, key in pairs:
             # First the key: without it there is nothing to learn, however many ids there are.
-            blocks.append(self._walk(key, self._text(lambda to, known=known: self._walk(known, self._pair(to)))))  # type: ignore[misc]
+            blocks.append(self._walk(key, self._text(lambda to, known=known: self._walk(known, self._pair(to)))))  # type: ignore[misc]  # of the bound default
         self._function("learn", blocks, "found" if pairs else "[]")
 
     def return_text(self, shape: Shape, value: str) -> list[str]:

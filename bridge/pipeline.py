@@ -300,7 +300,7 @@ class Pipeline:
                         found.append(gateway.sight(frame))
                     except BadFrame as bad:
                         found.append(bad)
-        except Exception as error:
+        except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
         return found
 
@@ -353,7 +353,7 @@ class Pipeline:
                         behind = self._chained(batch, fresh, sighting, frame, position) if way.continuity else None
                         fresh.append((position, frame, sighting, key or gateway, collides, behind))
                 position += 1
-        except Exception as error:
+        except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
         batch.position = position
         batch.frames += len(frames)
@@ -470,7 +470,7 @@ class Pipeline:
                     batch.owners.append(position)
                 batch.received.append(received)
                 way.counts.published += 1
-        except Exception as error:
+        except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
 
     def _event(self, batch: Batch, frame: Frame, position: int) -> None:

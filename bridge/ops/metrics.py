@@ -44,7 +44,7 @@ class Metrics:
     def __init__(self) -> None:
         """Make the metrics, all in a registry of their own, with those of the process and the interpreter."""
         # Otherwise each counter has a second series that says when it was made: nobody reads it.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry: Final = CollectorRegistry()
         self._families: Final[dict[str, Counter | Gauge]] = {}
         ProcessCollector(registry=self.registry)
