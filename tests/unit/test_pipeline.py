@@ -799,6 +799,19 @@ class TestFills:
         assert (known.up, known.gap) == (True, None)
         assert not [gap for gap in lane.memory.gaps.values() if gap.until is None]
 
+    def test_a_gap_that_this_process_did_not_live_through_is_not_filled(self) -> None:
+        """Its connection came up when the gap was open already: what was before that nobody has."""
+        lane = self.cut()
+        lane.run(event("down", NOW - 100, cause="silence"))
+        lane.another()
+        own = [event("start", NOW - 70_000), event("up", NOW - 20)]
+        self.standby(lane, *own)
+        lane.run(*own[:1])
+        lane.position = 2
+        found = {(gap["cause"], gap["state"], gap["to"]) for gap in gaps(lane.run())}
+        assert ("silence", "lost", NOW) in found
+        assert "filled" not in {state for _, state, _ in found}
+
     def test_a_journal_that_was_damaged_there_is_settled_all_the_same(self) -> None:
         """Positions may be skipped."""
         lane = self.cut()
