@@ -118,6 +118,10 @@ class Fleet:
         await asyncio.wait([task])
         self._changed()
 
+    def nudge(self, name: str) -> None:
+        """Have a socket look at its dialect's `due` now."""
+        self._sockets[name].nudge()
+
     def state(self, name: str) -> State | None:
         """Return the state of a socket; None where there is none of that name."""
         socket = self._sockets.get(name)

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
+from bridge.gateways.answer import CONTROL
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import (
     REFUSED,
@@ -32,7 +33,7 @@ from bridge.gateways.gateway import (
 from bridge.gateways.orderbook import BookPoller, Markets
 from bridge.gateways.rest import Rest
 from bridge.gateways.retry import SLOW, one_line
-from bridge.gateways.subscriber import ANSWER_TIMEOUT, CONTROL, Subscriber
+from bridge.gateways.subscriber import ANSWER_TIMEOUT, Difference, Subscriber
 from bridge.gateways.subscriptions import BOOK, Generation, Refusal, Subscription, plan
 from bridge.ops.redaction import redactor
 from bridge.settings import Duration, RestSettings, Settings, Text, Token
@@ -247,6 +248,7 @@ class PredictStreet(Gateway):
             wanted,
             protocol=settings.protocol,
             told=partial(self._refused, name),
+            differs=partial(self._differs, name),
             wallet=wallet,
         )
 
@@ -277,6 +279,14 @@ class PredictStreet(Gateway):
             code=refusal.code,
             message=one_line(refusal.message),
             tried_again=not refusal.lasting,
+        )
+
+    def _differs(self, connection: str, difference: Difference) -> None:
+        self._fleet.log.warning(
+            "subscriptions_differ" if difference.readable else "subscriptions_not_listed",
+            connection=connection,
+            missing=_counted(difference.missing),
+            surplus=_counted(difference.surplus),
         )
 
     async def _probe(self, name: str, subscriber: Subscriber) -> list[Finding]:
@@ -381,7 +391,7 @@ class PredictStreetMarket(PredictStreet):
         return [
             token
             for subscriber in self._subscribers.values()
-            for token, since in subscriber.silent_books.items()
+            for token, since in subscriber.books.silent.items()
             if now - since >= wait
         ]
 
@@ -466,6 +476,11 @@ class PredictStreetUser(PredictStreet):
     @property
     def _wallets(self) -> list[str]:
         return list(dict.fromkeys(wallet.lower() for wallet in self._user.wallets))
+
+
+def _counted(subscriptions: list[Subscription]) -> dict[str, int]:
+    """Channel → how many ids."""
+    return {each.channel: len(each.ids) or 1 for each in subscriptions}
 
 
 def _named(ids: tuple[str, ...] | list[str]) -> list[str]:

@@ -109,6 +109,7 @@ class Socket:
         self._healthy = False
         self._stalled_until = 0.0
         self._rang = False
+        self._transport: Transport | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
     async def run(self) -> Ending:
@@ -128,6 +129,12 @@ class Socket:
     def dismiss(self) -> None:
         """The stream is over and misses nothing: to be called before `run` is cancelled on purpose."""
         self._report_gone()
+
+    def nudge(self) -> None:
+        """The dialect's `due` was moved from outside: look at it now, if there is a connection."""
+        if self._transport is not None:
+            self._rang = True
+            self._transport.wake()
 
     async def probe(self, seconds: float) -> Ending | None:
         """Connect once, wait until the dialect is up, close; for `check`. None where it came up, else why not."""
@@ -181,11 +188,13 @@ class Socket:
                 raise
             return ending
         self._opened()
+        self._transport = transport
         try:
             return await self._read(transport, hand_on)
         except Closed as closed:
             return self._judged(of_close(closed, absent=self.dialect.absent))
         finally:
+            self._transport = None
             if self._alarm is not None:
                 self._alarm.cancel()
                 self._alarm = None
