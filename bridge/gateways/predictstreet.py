@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
+from bridge.gateways.agreement import ANSWER_TIMEOUT, Difference
 from bridge.gateways.answer import CONTROL
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import (
@@ -33,7 +34,7 @@ from bridge.gateways.gateway import (
 from bridge.gateways.orderbook import BookPoller, Markets
 from bridge.gateways.rest import Rest
 from bridge.gateways.retry import SLOW, one_line
-from bridge.gateways.subscriber import ANSWER_TIMEOUT, Difference, Subscriber
+from bridge.gateways.subscriber import Subscriber
 from bridge.gateways.subscriptions import BOOK, Generation, Refusal, Subscription, plan
 from bridge.ops.redaction import redactor
 from bridge.settings import Duration, RestSettings, Settings, Text, Token
@@ -391,7 +392,7 @@ class PredictStreetMarket(PredictStreet):
         return [
             token
             for subscriber in self._subscribers.values()
-            for token, since in subscriber.books.silent.items()
+            for token, since in subscriber.agreement.books.silent.items()
             if now - since >= wait
         ]
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pytest
 
+from bridge.gateways.agreement import ANSWER_TIMEOUT
 from bridge.gateways.dialect import NEVER, Reaction
 from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, Verdict
 from bridge.gateways.subscriber import (
-    ANSWER_TIMEOUT,
     PING_INTERVAL,
     PONG_TIMEOUT,
     Subscriber,
@@ -79,7 +79,7 @@ class Talk:
             self.asked.remove(command)
             rows = [
                 {"sid": sid, "channel": each.channel, "ids": list(each.ids)}
-                for sid, each in self.subscriber.held.items()
+                for sid, each in self.subscriber.agreement.held.items()
             ]
             self.hear({"id": command["id"], "type": "subscriptions", "subscriptions": rows})
 
@@ -263,12 +263,12 @@ def test_books_are_silent_until_a_frame_of_theirs_comes() -> None:
     talk = Talk(BOOK, TRADES)
     talk.hear(GREETING_1)
     talk.accept()
-    assert talk.subscriber.books.silent == {"1": 100.0, "2": 100.0}
+    assert talk.subscriber.agreement.books.silent == {"1": 100.0, "2": 100.0}
     talk.hear(b'{"type":"trade","sid":1,"channel":"token_trades","id":"2","data":{}}')
     talk.hear(b'{"type":"book_snapshot","sid":2,"channel":"token_book","id":"2","data":{}}', b'{"type":"book_delta"')
-    assert talk.subscriber.books.silent == {"1": 100.0}
+    assert talk.subscriber.agreement.books.silent == {"1": 100.0}
     talk.open()
-    assert talk.subscriber.books.silent == {}
+    assert talk.subscriber.agreement.books.silent == {}
 
 
 def test_many_ids_are_asked_for_in_several_commands_and_up_waits_for_all() -> None:
@@ -350,7 +350,7 @@ def test_a_plan_is_changed_on_the_open_connection() -> None:
     assert talk.frames == []
     assert talk.subscriber.accepted == [TRADES, Subscription("token_book", ("2", "3"))]
     talk.confirm()
-    assert talk.subscriber.confirmed
+    assert talk.subscriber.agreement.confirmed
 
 
 def test_a_change_waits_for_the_connection_and_for_answers() -> None:
@@ -367,7 +367,7 @@ def test_a_change_waits_for_the_connection_and_for_answers() -> None:
         talk.hear({"id": each["id"], "type": "unsubscribed", "sids": [1]})
     talk.accept()
     assert talk.subscriber.accepted == [TRADES]
-    assert talk.subscriber.books.silent == {}
+    assert talk.subscriber.agreement.books.silent == {}
 
 
 def test_a_wish_from_outside_is_carried_out_by_the_timer() -> None:
