@@ -38,10 +38,11 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(BIN)/python -m pytest tests/model
 	@$(BIN)/python -m pytest tests/kafka tests/chaos
 
-check: install ## formatting, lint and types
+check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict $(CODE)
+	@$(BIN)/python -m bridge.history check
 
 format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
 	@$(BIN)/ruff check --fix-only --quiet .
