@@ -396,6 +396,7 @@ class Lane:
             position=batch.position,
             codes=bytes(batch.codes),
             hashes=bytes(batch.hashes),
+            orders=bytes(batch.orders),
             learned=batch.learned,
             connections=self._outages.drain(batch.position, batch.now),
             gaps=self._outages.drain_gaps(),
@@ -485,7 +486,7 @@ class Lane:
             journal=parts.journal.id,
             **fields,
         )
-        return Record(parts.ledger_topic, str(parts.lane).encode(), parts.codec.encode(entry), [], now)
+        return Record(parts.ledger_topic, str(parts.lane).encode(), parts.codec.encode(entry), parts.codec.headers, now)
 
     def _wait(self, reason: str | None) -> None:
         """Kafka keeps the lane waiting, or no longer does. Logged once for each change."""

@@ -114,7 +114,7 @@ class Service:
         self._owned = config.lanes.owned(host)
         self._held = tuple(sorted({*self._owned, *config.lanes.covered(host)}))
         self._over = threading.Event()
-        self._ledger_codec = EntryCodec(self._catalog.own("ledger"))
+        self._ledger_codec = EntryCodec(self._catalog.own("ledger"), self._catalog.older("ledger"))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until nothing is left to do.

@@ -55,7 +55,8 @@ class Handover(msgspec.Struct, frozen=True):
 class Seen(msgspec.Struct, frozen=True, gc=False):
     """A frame of the own journal as the window sees it.
 
-    buried: its identity as a dead letter, should it become one. at: when it was received, ms since the epoch.
+    buried: its identity as a dead letter, should it become one. at: when it was received, ms since the epoch. order: of a
+    state, its time by the gateway (ms); 0: not known.
     """
 
     position: int
@@ -65,6 +66,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     traits: int
     buried: int = 0
     at: int = 0
+    order: int = 0
 
 
 class Outage(msgspec.Struct, frozen=True, gc=False):
@@ -168,11 +170,18 @@ class Pending:
             frozenset(
                 seen.position
                 for seen, _ in self._frames.values()
-                if seen.traits & dedupe.STATE and self._shown.get(seen.entity, -1) > seen.position
+                if seen.traits & dedupe.STATE and self._is_behind(seen)
             ),
             frozenset(outage.position for outage in self._outages),
             proved=not self._forgot,
         )
+
+    def _is_behind(self, seen: Seen) -> bool:
+        """Whether the ledger shows a newer state of the entity: by the gateway's time, else by the own journal's order."""
+        shown = self._memory.window.newest(seen.entity)
+        if shown and seen.order and shown != seen.order:
+            return shown > seen.order
+        return self._shown.get(seen.entity, -1) > seen.position
 
     def forget(self, before: float) -> int:
         """Give up waiting for frames that came before (monotonic, s); returns how many. For frames that never match."""

@@ -335,6 +335,8 @@ def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) 
         entries.append((one, entry))
         if len(entry["hashes"]) != 24 * len(entry["codes"]):
             faults.append(Fault("ledger", _place(one), "not 24 bytes of hashes for each frame"))
+        if len(entry["orders"]) != 8 * sum(bool(code & 0x08) for code in entry["codes"]):
+            faults.append(Fault("ledger", _place(one), "not 8 bytes of order for each state"))
         if one.created:
             faults.append(Fault("ledger", _place(one), "its time is not the broker's"))
     positions = [entry["position"] for _, entry in entries if entry["position"] is not None]

@@ -207,18 +207,10 @@ class _Oracle:
                 self.say(f"published although {each.emission.kind}: {each.emission.number}")
 
     def _states(self) -> None:
-        """States of an entity never go back, and none is said twice in a row.
-
-        They go back where the publisher had not received the newer one when it took over: by the order of its own journal
-        it can't know.
-        """
+        """States of an entity never go back, whoever published them, and none is said twice in a row."""
         for entity, chain in self._chains().items():
             for before, after in itertools.pairwise(chain):
-                knew = self._places.get(after.entry.journal, {}).get(before.emission.alike)
-                same = after.entry.journal == before.entry.journal
-                if after.emission.number <= before.emission.number and (
-                    same or (after.late and knew is not None and knew[1] < after.stored.at)
-                ):
+                if after.emission.number <= before.emission.number:
                     self.say(
                         f"stale state: {entity} {after.emission.number} after {before.emission.number}"
                         f"{' (late)' if after.late else ''}"
