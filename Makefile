@@ -7,7 +7,7 @@ LOCK ?=
 
 BIN := .venv/bin
 STAMP := .venv/installed
-CODE := bridge tests bench helm/values_schema.py
+CODE := bridge tests bench helm/values_schema.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

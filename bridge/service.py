@@ -26,7 +26,7 @@ from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
 from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
 from bridge.frame import EVENT, Frame
-from bridge.gateways import kinds
+from bridge.gateways import kinds, schemas
 from bridge.intake import Intake
 from bridge.journals import Journals, opened_by
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
@@ -100,7 +100,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.instance = uuid.uuid4().hex
         self.address: str | None = None
-        self._catalog = catalog or Catalog.load()
+        self._catalog = catalog or Catalog.load(extra=schemas())
         self._plan = topics.plan(config, self._catalog)
         self._now = now
         self._started = now()
