@@ -118,6 +118,18 @@ def _find(catalog: Catalog, what: str) -> tuple[str, Mapping[str, Any]]:
     return found[0], every[found[0]]
 
 
+@schemas.command("asyncapi", examples=["feedbridge schemas asyncapi -c feedbridge.yaml > asyncapi.json"])
+@config_option
+def schemas_asyncapi(*, path: Path) -> None:
+    """Print the topics with keys, headers and schemas as an AsyncAPI 3 document (JSON).
+
+    For catalogues and code generators. It holds no secret and asks nobody.
+    """
+    from bridge import asyncapi, terminal
+
+    terminal.document(asyncapi.document(load(path), load_catalog()))
+
+
 @schemas.command("check", examples=["feedbridge schemas check -c feedbridge.yaml"])
 @config_option
 @json_option
