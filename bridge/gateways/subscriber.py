@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from bridge.gateways.dialect import NEVER, Dialect, Reaction
+from bridge.gateways.gist import Gist, flat
 from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, SLOW, Ending, Verdict, one_line
 from bridge.gateways.subscriptions import (
     BOOK,
@@ -154,6 +155,21 @@ class Subscriber(Dialect):
         if self._answer_due < NEVER:
             self._answer_due = now + ANSWER_TIMEOUT
         self._set_due()
+
+    def on_hurry(self, now: float) -> None:
+        """Ping now."""
+        self._ping_at = now
+        self._set_due()
+
+    def renew(self) -> Subscriber:
+        """Return another with the same subscriptions, none of which is refused yet."""
+        return Subscriber(
+            self._url, self._headers, self._wanted, protocol=self._protocol, told=self._told, wallet=self._wallet
+        )
+
+    def gist(self, raw: bytes) -> Gist:
+        """See `bridge.gateways.gist`."""
+        return flat(raw)
 
     @property
     def refused(self) -> list[Refusal]:
