@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 from pydantic import Field
@@ -47,6 +47,16 @@ class GatewaySettings(Settings):
     connect_timeout: Duration = Field(10.0, gt=0, description="Time for TCP, TLS and the handshake together.")
     max_frame: Size = Field(
         16 * MIB, ge=64 * 1024, description="A longer frame ends the connection and is recorded as a gap (oversize)."
+    )
+    max_age: Annotated[Duration, Field(ge=1)] | None = Field(
+        None,
+        description="A connection gives way to a new one before it is so old, without a gap: a random part of up to a fifth "
+        "earlier, so that not all turn at once. For servers and proxies that close connections after some hours.",
+    )
+    max_connections: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="How many connections the gateway lets the key hold. Where a second one beside the first would be too "
+        "many, the first is closed before the second is opened, and the gap is recorded.",
     )
 
 
@@ -96,6 +106,15 @@ class Gateway(ABC):
     def name(self) -> str:
         """The user's name for it."""
 
+    #: Settings that may change while it runs, see `configure`.
+    reloadable: ClassVar[frozenset[str]] = frozenset(
+        {"silence", "connect_timeout", "max_frame", "max_age", "max_connections"}
+    )
+
+    def configure(self, settings: Any) -> None:
+        """Go by other settings from now on: they differ in nothing but what is `reloadable`. Must not fail."""
+        raise NotImplementedError(f"{type(self).__name__} takes no other settings while it runs")
+
     @abstractmethod
     async def run(self) -> None:
         """Hold the sockets until cancelled."""
@@ -129,7 +148,10 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one connection stands. since, last_frame: ms since the epoch. reconnects: since the start of the process."""
+    """How one connection stands. since, last_frame: ms since the epoch. reconnects: since the start of the process.
+
+    turns: how often another one took over without a gap. turning: what holds up the one that is to take over now.
+    """
 
     name: str
     state: State
@@ -138,6 +160,8 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     reconnects: int
     detail: str | None
+    turns: int = 0
+    turning: str | None = None
 
 
 class RejectedSubscription(msgspec.Struct, frozen=True, kw_only=True):

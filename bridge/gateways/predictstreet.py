@@ -21,6 +21,7 @@ from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
 from bridge.gateways.agreement import ANSWER_TIMEOUT, Difference
 from bridge.gateways.answer import CONTROL
+from bridge.gateways.dialect import Dialect
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import (
     REFUSED,
@@ -145,6 +146,7 @@ class PredictStreet(Gateway):
     path: ClassVar[str]
     #: Whether each connection has a subject of its own; see `Fleet`.
     apart: ClassVar[bool] = False
+    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "bearer"}
 
     def __init__(
         self,
@@ -163,6 +165,7 @@ class PredictStreet(Gateway):
         self._fleet = Fleet(
             name, self.kind, settings,
             intake=intake, metrics=metrics, log=log, outside=outside, tls=tls, apart=self.apart,
+            turned=self._turned,
         )  # fmt: skip
         self._subscribers = self._connections()
         self._rest: Rest | None = None
@@ -191,6 +194,19 @@ class PredictStreet(Gateway):
         finally:
             if self._rest is not None:
                 await self._rest.close()
+
+    def configure(self, settings: PredictStreetSettings) -> None:
+        """See `Gateway`."""
+        before, self._common = self._credential(), settings
+        self._fleet.configure(settings)
+        if self._credential() != before:
+            if self._rest is not None:
+                self._rest.authenticate(self._credential() | self._acting())
+            self._fleet.renew()
+
+    def _turned(self, name: str, dialect: Dialect) -> None:
+        assert isinstance(dialect, Subscriber)  # noqa: S101 - there are no others here
+        self._subscribers[name] = dialect
 
     def status(self) -> GatewayStatus:
         """Return how the connections stand, and what was refused."""
@@ -336,6 +352,12 @@ class PredictStreetMarket(PredictStreet):
         super().__init__(name, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls)
         self._settings = settings
         self._markets = Markets(self._rest) if self._rest is not None else None
+
+    def configure(self, settings: PredictStreetSettings) -> None:
+        """See `Gateway`."""
+        assert isinstance(settings, PredictStreetMarketSettings)  # noqa: S101 - what `Settings` makes
+        self._settings = settings
+        super().configure(settings)
 
     async def _prepare(self, group: asyncio.TaskGroup) -> None:
         if self._rest is None or self._markets is None:

@@ -15,6 +15,7 @@ from bridge.gateways.agreement import ANSWER_TIMEOUT, Agreement, Difference
 from bridge.gateways.answer import CONTROL, answer, greeting, ident, kind, subscribed
 from bridge.gateways.command import Ping
 from bridge.gateways.dialect import NEVER, Dialect, Reaction
+from bridge.gateways.gist import Gist, flat
 from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, Ending, Verdict, one_line
 from bridge.gateways.subscriptions import Generation, Refusal, Subscription, joined, pairs
 
@@ -53,6 +54,7 @@ class Subscriber(Dialect):
         self._url = url
         self._headers = headers
         self._wallet = wallet
+        self._protocol, self._told, self._differs = protocol, told, differs
         self.agreement = Agreement(wanted, protocol=protocol, told=told, differs=differs)
         self._greeting_due = self._ping_at = self._pong_due = NEVER
 
@@ -159,6 +161,27 @@ class Subscriber(Dialect):
     def wanted(self) -> list[Subscription]:
         """What is to be subscribed to, in the user's channel names."""
         return list(self.agreement.wanted)
+
+    def on_hurry(self, now: float) -> None:
+        """Ping now."""
+        self._ping_at = now
+        self._look()
+
+    def renew(self) -> Subscriber:
+        """Return another with the same subscriptions, none of which is refused yet."""
+        return Subscriber(
+            self._url,
+            self._headers,
+            self.wanted,
+            protocol=self._protocol,
+            told=self._told,
+            differs=self._differs,
+            wallet=self._wallet,
+        )
+
+    def gist(self, raw: bytes) -> Gist:
+        """See `bridge.gateways.gist`."""
+        return flat(raw)
 
     @property
     def refused(self) -> list[Refusal]:

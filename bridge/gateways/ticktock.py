@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from urllib.parse import quote
 
@@ -20,7 +20,8 @@ from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
 from bridge.gateways.dialect import Dialect, Reaction
 from bridge.gateways.fleet import Fleet
-from bridge.gateways.gateway import ABSENT, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
+from bridge.gateways.gateway import ABSENT, LIVE, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
+from bridge.gateways.gist import Gist, nested
 from bridge.gateways.rest import Rest, decode
 from bridge.gateways.retry import SLOW, Verdict
 from bridge.settings import AmqpUrl, Duration, RestSettings, Settings, Token, Url
@@ -53,6 +54,9 @@ _LIST_LIMIT: Final = 200
 _LINGER: Final = 120.0
 #: Seconds within which a good stream says something: `alive` comes every 10 s.
 _PROBE: Final = 15.0
+#: Seconds that streams which replace others may take to come up, and between looks.
+_HANDOVER: Final = 10.0
+_LOOK: Final = 0.1
 
 
 class AmqpSettings(Settings):
@@ -112,6 +116,7 @@ class TickTock(Gateway):
 
     kind: ClassVar[str] = "ticktock"
     Settings: ClassVar[type[GatewaySettings]] = TickTockSettings
+    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "matches", "live_interval"}
 
     def __init__(
         self,
@@ -126,6 +131,8 @@ class TickTock(Gateway):
     ) -> None:
         """See `Gateway`."""
         self._settings = settings
+        #: Set when other settings are in force: `run` looks again what to hold.
+        self._news = asyncio.Event()
         self._fleet = Fleet(
             name, self.kind, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls
         )
@@ -161,18 +168,27 @@ class TickTock(Gateway):
     async def run(self) -> None:
         """Hold the streams until cancelled."""
         try:
-            async with self._fleet.sail():
-                await self._introduce()
-                matches = self._settings.matches
-                if matches == "live":
-                    await self._follow()
-                else:
-                    for name, dialect, hint in self._streams(None if matches == "all" else matches):
-                        self._fleet.open(name, dialect, hint=hint)
-                await asyncio.Event().wait()
+            async with self._fleet.sail() as group:
+                while True:
+                    self._news.clear()
+                    await self._introduce()
+                    holding = group.create_task(self._hold(), name=f"{self.name} streams")
+                    await self._news.wait()
+                    holding.cancel()
+                    await asyncio.wait([holding])
         finally:
             if self._rest is not None:
                 await self._rest.close()
+
+    def configure(self, settings: TickTockSettings) -> None:
+        """See `Gateway`."""
+        before, self._settings = self._settings, settings
+        self._fleet.configure(settings)
+        if settings.api_key != before.api_key:
+            if self._rest is not None:
+                self._rest.authenticate({"X-API-Key": settings.api_key.reveal()})
+            self._fleet.renew()
+        self._news.set()
 
     async def replay(self, since: int) -> Outcome | None:
         """Have TickTock publish over AMQP what happened since `since` (ms since the epoch); None where that is not set up.
@@ -209,7 +225,10 @@ class TickTock(Gateway):
         return [(f"match:{match}", self._dialect(match), match) for match in matches]
 
     def _dialect(self, match: str | None) -> Dialect:
-        return Stream(self._settings.url, self._settings.api_key.reveal, match)
+        return Stream(self._settings.url, self._key, match)
+
+    def _key(self) -> str:
+        return self._settings.api_key.reveal()
 
     async def _introduce(self) -> None:
         """Ask REST who we are: a missing scope and a quiet feed look the same on the wire (contract 1.1)."""
@@ -223,14 +242,44 @@ class TickTock(Gateway):
         else:
             missing = _missing(whoami)
             self._fleet.log.info("gateway_scopes", scopes=whoami.scopes, sports=whoami.sport_allowlist)
+            self._fleet.note = None
             if missing:
-                self._fleet.note = f"the key does not cover {', '.join(missing)}"
+                self._fleet.note = f"the key does not cover {', '.join(missing)}: such frames will never come"
                 self._fleet.log.warning("gateway_frames_not_covered", types=missing)
+            if whoami.sport_allowlist and _SPORT not in whoami.sport_allowlist:
+                self._fleet.note = f"the key is not allowed the sport {_SPORT}: nothing will come"
+                self._fleet.log.warning("gateway_sport_not_allowed", sports=whoami.sport_allowlist)
+
+    async def _hold(self) -> None:
+        """Hold the streams that the settings want; those that another setting wanted go when the new ones are there."""
+        self._fleet.idle = False
+        matches = self._settings.matches
+        if matches == "live":
+            await self._follow()
+            return
+        wanted = {name: (dialect, hint) for name, dialect, hint in self._streams(None if matches == "all" else matches)}
+        for name, (dialect, hint) in wanted.items():
+            if self._fleet.state(name) is None:
+                self._fleet.open(name, dialect, hint=hint)
+        await self._leave([name for name in self._fleet.sockets if name not in wanted], wanted)
+
+    async def _leave(self, names: list[str], others: Collection[str]) -> None:
+        """Close streams that are wanted no more. others: which are to be there first, if they come soon."""
+        if not names:
+            return
+        monotonic = self._fleet.outside.monotonic
+        until = monotonic() + _HANDOVER
+        while monotonic() < until and not all(self._fleet.state(each) == LIVE for each in others):
+            await self._fleet.outside.sleep(_LOOK)
+        for name in names:
+            await self._fleet.close(name)
 
     async def _follow(self) -> None:
         """Hold a stream for each live match; returns where REST refuses the key."""
         assert self._rest is not None  # noqa: S101 - the settings say so
-        last_seen: dict[str, float] = {}
+        now = self._fleet.outside.monotonic()
+        # What is open is left when it is not listed for a while, as any match; the stream of all matches at once.
+        last_seen = {name.partition(":")[2]: now for name in self._fleet.sockets if name != LIST}
         while not self._fleet.refused:
             now = self._fleet.outside.monotonic()
             pause = self._settings.live_interval
@@ -246,6 +295,8 @@ class TickTock(Gateway):
                 last_seen.update(dict.fromkeys(live, now))
                 for match in live:
                     await self._want(match)
+                if self._fleet.state(LIST) is not None:
+                    await self._leave([LIST], [f"match:{match}" for match in live])
             for match in [match for match, seen in last_seen.items() if now - seen > _LINGER]:
                 del last_seen[match]
                 await self._fleet.close(f"match:{match}")
@@ -316,6 +367,7 @@ class Stream(Dialect):
 
     def __init__(self, url: Url, key: Callable[[], str], match: str | None) -> None:
         """See the class."""
+        self._url = url
         self._base = f"{url.origin}{url.path.rstrip('/')}/cs2/v1/stream"
         self._key = key
         self._match = match
@@ -339,6 +391,14 @@ class Stream(Dialect):
         """Take everything for frames, `alive` too."""
         self.up = self.healthy = True
         return Reaction(messages)
+
+    def renew(self) -> Stream:
+        """Return another of the same stream."""
+        return Stream(self._url, self._key, self._match)
+
+    def gist(self, raw: bytes) -> Gist:
+        """See `bridge.gateways.gist`."""
+        return nested(raw)
 
 
 class _Whoami(msgspec.Struct):

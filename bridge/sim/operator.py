@@ -64,6 +64,13 @@ class KeyState(_Arguments):
     state: str | None = None
 
 
+class Rotate(_Arguments):
+    """The new key, and which one it replaces (default: the simulator's own)."""
+
+    fresh: str
+    key: str | None = None
+
+
 class Rate(_Arguments):
     """Frames per second; null: as fast as the readers take."""
 
@@ -116,6 +123,7 @@ OPERATIONS: Final[dict[str, _Operation]] = {
     ),
     "accept": (Nothing, lambda sim, _: sim.accept()),
     "revoke": (KeyState, lambda sim, a: sim.revoke(a.key, state=a.state)),
+    "rotate": (Rotate, lambda sim, a: sim.rotate(a.fresh, key=a.key)),
     "restore": (KeyState, lambda sim, a: sim.restore(a.key)),
     "rate": (Rate, lambda sim, a: sim.set_rate(a.rate)),
     "delay": (Delay, lambda sim, a: sim.set_delay(a.seconds)),

@@ -89,6 +89,10 @@ class Subscription(Dialect):
         """None: the feed is public."""
         return {}
 
+    def renew(self) -> Subscription:
+        """Another for a new connection that takes over from this one."""
+        return Subscription(self._settings)
+
     def on_open(self, now: float) -> Reaction:  # noqa: ARG002 - no deadlines
         """Subscribe."""
         self.up = self.healthy = False
