@@ -22,6 +22,8 @@ SNAPSHOT: Final = "book_snapshot"
 FAILED: Final = "book_snapshot_failed"
 #: Seconds within which a snapshot that was asked for, or that a subscription brings, has come.
 PATIENCE: Final = 5.0
+#: Seconds after a failure; it doubles too.
+FAILED_PAUSE: Final = 0.5
 #: Seconds between two demands for one book at most; it doubles up to this.
 LONGEST: Final = 60.0
 
@@ -68,28 +70,23 @@ class Books:
             push = _decode(raw)
         except msgspec.MsgspecError:
             return
-        token, seq = push.id, push.seq
-        if token not in self._tokens:
+        if push.id not in self._tokens:
             return
         if kind == FAILED:
-            wait = self._awaited.setdefault(token, _Wait(NEVER))
-            wait.ask_at = now + wait.pause
-            self.due = min(self.due, wait.ask_at)
+            self._failed(push.id, now)
             return
         if kind == SNAPSHOT:
-            self._awaited.pop(token, None)
-            self.silent.pop(token, None)
-        elif token not in self._awaited:
-            last = self._seqs.get(token)
-            previous = push.prevSeq
-            if previous is None and push.data is not None:
-                previous = push.data.prevSeq
-            if last is not None and seq != last and previous is not None and previous != last:
-                self._await(token, now)
-        elif token not in self._seqs:
-            self.silent.pop(token, None)  # the channel speaks, though it still owes the snapshot
-        if seq is not None:
-            self._seqs[token] = seq
+            self._awaited.pop(push.id, None)
+            self.silent.pop(push.id, None)
+            if not self._awaited:
+                self.due = NEVER
+        elif push.id not in self._awaited:
+            if not push.follows(self._seqs.get(push.id)):
+                self._await(push.id, now)
+        elif push.id not in self._seqs:
+            self.silent.pop(push.id, None)  # the channel speaks, though it still owes the snapshot
+        if push.seq is not None:
+            self._seqs[push.id] = push.seq
 
     def take(self, now: float) -> list[str]:
         """Return the tokens whose books are to be asked for now; each is asked for again later, more and more seldom."""
@@ -120,12 +117,19 @@ class Books:
             self._awaited[token] = _Wait(ask_at)
             self.due = min(self.due, ask_at)
 
+    def _failed(self, token: str, now: float) -> None:
+        wait = self._awaited.setdefault(token, _Wait(NEVER))
+        wait.ask_at = now + wait.retry
+        wait.retry = min(LONGEST, 2 * wait.retry)
+        self.due = min(self.due, wait.ask_at)
+
 
 class _Wait(msgspec.Struct):
-    """A snapshot that is awaited. ask_at: when to ask for it. pause: s until it is asked for once more."""
+    """A snapshot that is awaited. ask_at: when to ask for it. pause, retry: s until the next time, if nothing or a failure comes."""
 
     ask_at: float
     pause: float = PATIENCE
+    retry: float = FAILED_PAUSE
 
 
 class _Data(msgspec.Struct):
@@ -137,6 +141,13 @@ class _Push(msgspec.Struct):
     seq: int | None = None
     prevSeq: int | None = None  # noqa: N815 - the gateway's name
     data: _Data | None = None
+
+    def follows(self, last: int | None) -> bool:
+        """Whether nothing is missing between the frame of number `last` and this; who does not say what it follows, proves nothing."""
+        previous = self.prevSeq
+        if previous is None and self.data is not None:
+            previous = self.data.prevSeq
+        return last is None or previous is None or last in {previous, self.seq}
 
 
 _decode: Final = msgspec.json.Decoder(_Push).decode
