@@ -30,7 +30,7 @@ from bridge.gateways import kinds, schemas
 from bridge.intake import Intake
 from bridge.journals import Journals, opened_by
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
-from bridge.lanes import Router
+from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
 from bridge.link import Linker
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from bridge.config import Config
     from bridge.gateways.gateway import Gateway
     from bridge.ledger import Connection
+    from bridge.reload import Change
     from bridge.topics import TopicPlan
 
 #: How often (s) Kafka or the registry is asked again while it does not answer.
@@ -108,6 +109,8 @@ class Service:
         self._journals: Journals | None = None
         self._gateways: list[Gateway] = []
         self._lanes: list[Lane] = []
+        #: How the last reload of the configuration ended, see `bridge.reload`.
+        self.reloaded: Callable[[], dict[str, Any] | None] = lambda: None
         #: Why the lanes can't be started yet.
         self._waiting: str | None = "starting"
         host = host or socket.gethostname()
@@ -198,6 +201,7 @@ class Service:
             "lanes": [lane.status() for lane in self._lanes]
             or [{"lane": lane, "role": RECOVERING, "trouble": self._waiting} for lane in journal or self._held],
             "gateways": gateways,
+            "reload": self.reloaded(),
             "journal": {
                 "frames": journal.frames if journal else 0,
                 "bytes": journal.size if journal else 0,
@@ -205,6 +209,13 @@ class Service:
                 "full": journal.full if journal else False,
             },
         }
+
+    def configure(self, config: Config, change: Change) -> None:
+        """Go by another configuration, whose differences are known to be such that a running bridge can take."""
+        self.config = config
+        for gateway in self._gateways:
+            if gateway.name in change.gateways:
+                gateway.configure(change.gateways[gateway.name])
 
     def ready(self) -> tuple[bool, str]:
         """Whether frames flow from at least one gateway to Kafka, or would if this process took over; and why."""
@@ -218,7 +229,7 @@ class Service:
                 return False, f"lane {status['lane']}: no commit for {ago:.0f} s"
         if not any(gateway.status().connected for gateway in self._gateways):
             return False, "no gateway is connected"
-        return True, _roles([(lane.number, lane.role) for lane in self._lanes])
+        return True, roles([(lane.number, lane.role) for lane in self._lanes])
 
     def healthy(self) -> bool:
         """Whether the process itself makes progress; depends on nothing outside it."""
@@ -465,18 +476,6 @@ class Service:
             )
             for name, settings in self.config.gateways.items()
         ]
-
-
-def _roles(lanes: list[tuple[int, str]]) -> str:
-    """What a process does: one word where it does the same in all lanes."""
-    found: dict[str, list[str]] = {}
-    for lane, role in lanes:
-        found.setdefault(role, []).append(str(lane))
-    if len(found) == 1:
-        return next(iter(found))
-    return ", ".join(
-        f"{role} in lane{'s' if len(those) > 1 else ''} {' '.join(those)}" for role, those in sorted(found.items())
-    )
 
 
 def _topics_of(

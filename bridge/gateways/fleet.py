@@ -26,7 +26,7 @@ from bridge.gateways.gateway import (
     RejectedSubscription,
     State,
 )
-from bridge.gateways.relay import KEY, Relay
+from bridge.gateways.relay import KEY, OPENING, Relay
 from bridge.gateways.socket import Socket
 from bridge.ops.redaction import redactor
 
@@ -194,6 +194,14 @@ class Fleet:
         states = {each.state for each in connections}
         frames = [each.last_frame for each in connections if each.last_frame is not None]
         trouble = next((each.detail for each in connections if each.detail and each.state != ABSENT), None)
+        kept = next(
+            (
+                f"{each.name} can't turn: {each.turning}"
+                for each in connections
+                if each.turning != OPENING and each.turning
+            ),
+            None,
+        )
         absent = next((each.detail for each in connections if each.detail), None)
         state = self._state(states)
         return GatewayStatus(
@@ -203,7 +211,7 @@ class Fleet:
             connected=state == LIVE,
             refused=state == REFUSED,
             last_frame=max(frames, default=None),
-            detail=self._refused or trouble or self.note or absent,
+            detail=self._refused or trouble or kept or self.note or absent,
             connections=connections,
             rejected=list(self.rejected),
         )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KEY: Final = "key"
 AGE: Final = "age"
 PLAN: Final = "plan"
+#: What holds up a turn while nothing is wrong.
+OPENING: Final = "opening"
 #: Seconds that both connections are read at least, and how long it is waited for a frame that comes over both.
 OVERLAP: Final = 1.0
 LONGEST: Final = 10.0
@@ -117,7 +119,7 @@ class Relay:
                     )
                     await self._break_off(old)
                     break
-                self._notes[name] = "opening"
+                self._notes[name] = OPENING
                 self._twice += 1
                 try:
                     ending = await _Attempt(fleet, old, self._switched, log).run()
@@ -374,4 +376,4 @@ def _nobody(_: Ending) -> bool:
     return False
 
 
-__all__ = ["AGE", "KEY", "PLAN", "Held", "Relay", "Tap"]
+__all__ = ["AGE", "KEY", "OPENING", "PLAN", "Held", "Relay", "Tap"]
