@@ -70,6 +70,10 @@ RETRY: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Poisoned(LaneError):
+    """Kafka refused a record. It is known by now which frame becomes a dead letter; the ledger must be read again."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
@@ -192,7 +196,8 @@ class Lane:
                 self._become(STANDBY, str(fenced))
             except LaneError as error:
                 self._become(RECOVERING, str(error))
-                parts.pause(self._stopping, RETRY if self._clock() - born < SHORT_LIFE else 0.0)
+                waits = self._clock() - born < SHORT_LIFE and not isinstance(error, Undisposed | Poisoned)
+                parts.pause(self._stopping, RETRY if waits else 0.0)
             except BridgeError as error:
                 # Refused, unreachable, a missing topic: a person or time mends it; frames go on into the journal.
                 self._become(RECOVERING, str(error))
@@ -309,6 +314,7 @@ class Lane:
                 wrote = self._clock()
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
+        self._watch.taken()
         journal = parts.journal
         followed, until = self._followed(memory), journal.end
         while followed and pending.end < until:
@@ -466,7 +472,7 @@ class Lane:
                 pipeline.unfit.add(position)
             pipeline.poisoned[position] = ("refused_by_kafka", error.what)
             self._log.error("record_refused", topic=batch.records[index].topic, reason=error.what)
-        raise LaneError(str(aborted.error)) from aborted
+        raise Poisoned(str(aborted.error)) from aborted
 
     def _said(self, kind: str) -> Record:
         """An entry without frames: how far the journal is disposed of, and what there is to say of connections."""

@@ -269,6 +269,8 @@ class Watch:
         self._last: Entry | None = None
         self._behind: dict[str, float] = {}
         self._fenced_at: float | None = None
+        #: Whether the lane was taken by another since this process last took it.
+        self._lost = False
         self._missed_at: float | None = None
 
     def begin(self, now: float, last: Entry | None = None) -> None:
@@ -290,9 +292,13 @@ class Watch:
 
     def fenced(self, now: float) -> None:
         """The lane was taken from this process: be more patient, and not as patient as the other."""
-        self._fenced_at = now
+        self._fenced_at, self._lost = now, True
         longest = self._after * MOST_PATIENCE
         self._patience = min(self._patience * (1.2 + 0.8 * self._chance()), longest)
+
+    def taken(self) -> None:
+        """The own process fenced whoever had the lane, and has read all of theirs: the last entry is its own."""
+        self._lost = False
 
     def gateway(self, name: str, *, own: bool, active: bool, now: float) -> None:
         """Say whether a gateway is up here and, by the ledger, at the active."""
@@ -315,7 +321,7 @@ class Watch:
             return "vacant" if self._heard is not None else None
         if last.kind == RESIGN:
             return "resigned"
-        if last.journal == journal and self._fenced_at is None:
+        if last.journal == journal and not self._lost:
             return "own"  # its writer held the journal that this process holds now, so it is gone
         if self._heard is not None and now - self._heard >= self._patience:
             return "silent"

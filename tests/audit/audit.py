@@ -314,13 +314,12 @@ def stray_faults(audits: Sequence[Audit], own: Iterable[str], published: Iterabl
     ]
 
 
-def _entry_faults(one: Published, entry: Mapping[str, Any]) -> Iterator[Fault]:
+def _lengths(entry: Mapping[str, Any]) -> Iterator[str]:
+    """What has not the length that the number of frames gives it."""
     if len(entry["hashes"]) != 24 * len(entry["codes"]):
-        yield Fault("ledger", _place(one), "not 24 bytes of hashes for each frame")
+        yield "not 24 bytes of hashes for each frame"
     if len(entry["orders"]) != 8 * sum(bool(code & 0x08) for code in entry["codes"]):
-        yield Fault("ledger", _place(one), "not 8 bytes of order for each state")
-    if one.created:
-        yield Fault("ledger", _place(one), "its time is not the broker's")
+        yield "not 8 bytes of order for each state"
 
 
 def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) -> list[Fault]:
@@ -342,7 +341,9 @@ def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) 
             faults.append(Fault("ledger", _place(one), f"{schema.name} is no ledger entry"))
             continue
         entries.append((one, entry))
-        faults += _entry_faults(one, entry)
+        faults += [Fault("ledger", _place(one), what) for what in _lengths(entry)]
+        if one.created:
+            faults.append(Fault("ledger", _place(one), "its time is not the broker's"))
     positions = [entry["position"] for _, entry in entries if entry["position"] is not None]
     if positions != sorted(positions):
         faults.append(Fault("ledger", topic, "its positions go back"))
