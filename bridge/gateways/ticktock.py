@@ -21,6 +21,8 @@ from bridge.finding import Finding
 from bridge.gateways.dialect import Dialect, Reaction
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import ABSENT, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
+from bridge.gateways.matches import Matches
+from bridge.gateways.offers import Offers, homeless
 from bridge.gateways.rest import Rest, decode
 from bridge.gateways.retry import SLOW, Verdict
 from bridge.settings import AmqpUrl, Duration, RestSettings, Settings, Token, Url
@@ -49,8 +51,6 @@ _SPORT: Final = "cs2"
 _CALLS_PER_MINUTE: Final = 300.0
 #: The most rows that a list has (contract 5.1).
 _LIST_LIMIT: Final = 200
-#: Seconds that a match's stream is kept after the match has left the list: its last settlements come late.
-_LINGER: Final = 120.0
 #: Seconds within which a good stream says something: `alive` comes every 10 s.
 _PROBE: Final = 15.0
 
@@ -97,6 +97,7 @@ class TickTockSettings(GatewaySettings):
         "of match ids: a stream for each.",
     )
     live_interval: Duration = Field(15.0, ge=1, description="How often the list of live matches is read.")
+    live_limit: int = Field(100, ge=1, description="How many such streams are held at most; the first in the list are.")
     rest: RestSettings | None = Field(None, description="Left out: no look-ups and no backfill.")
     recovery: RecoverySettings = Field(RecoverySettings(), description="How gaps are filled.")
 
@@ -126,6 +127,8 @@ class TickTock(Gateway):
     ) -> None:
         """See `Gateway`."""
         self._settings = settings
+        #: Frames of markets have come that do not say of which match.
+        self._homeless = False
         self._fleet = Fleet(
             name, self.kind, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls
         )
@@ -161,8 +164,10 @@ class TickTock(Gateway):
     async def run(self) -> None:
         """Hold the streams until cancelled."""
         try:
-            async with self._fleet.sail():
+            async with self._fleet.sail() as group:
                 await self._introduce()
+                if self._rest is not None and self._settings.matches == "all":
+                    group.create_task(self._offers(self._rest).run(), name=f"{self.name} markets")
                 matches = self._settings.matches
                 if matches == "live":
                     await self._follow()
@@ -209,7 +214,8 @@ class TickTock(Gateway):
         return [(f"match:{match}", self._dialect(match), match) for match in matches]
 
     def _dialect(self, match: str | None) -> Dialect:
-        return Stream(self._settings.url, self._settings.api_key.reveal, match)
+        look = self._look if match is None and self._rest is not None else None
+        return Stream(self._settings.url, self._settings.api_key.reveal, match, look=look)
 
     async def _introduce(self) -> None:
         """Ask REST who we are: a missing scope and a quiet feed look the same on the wire (contract 1.1)."""
@@ -230,10 +236,8 @@ class TickTock(Gateway):
     async def _follow(self) -> None:
         """Hold a stream for each live match; returns where REST refuses the key."""
         assert self._rest is not None  # noqa: S101 - the settings say so
-        last_seen: dict[str, float] = {}
+        matches = Matches(self._settings.live_limit)
         while not self._fleet.refused:
-            now = self._fleet.outside.monotonic()
-            pause = self._settings.live_interval
             try:
                 live = await self._live(self._rest)
             except Refused as error:
@@ -243,13 +247,34 @@ class TickTock(Gateway):
                 self._fleet.log.warning("gateway_matches_unknown", reason=str(error))
             else:
                 self._fleet.idle = True
-                last_seen.update(dict.fromkeys(live, now))
-                for match in live:
+                turn = matches.listed(live, self._fleet.outside.monotonic())
+                for match in turn.close:
+                    await self._fleet.close(f"match:{match}")
+                for match in turn.hold:
                     await self._want(match)
-            for match in [match for match, seen in last_seen.items() if now - seen > _LINGER]:
-                del last_seen[match]
-                await self._fleet.close(f"match:{match}")
-            await self._fleet.outside.sleep(pause)
+                if turn.left_out:
+                    self._fleet.log.warning("gateway_matches_left_out", count=len(turn.left_out))
+            await self._fleet.outside.sleep(self._settings.live_interval)
+
+    def _offers(self, rest: Rest) -> Offers:
+        """What looks up whose a market is, if frames of the list stream do not say."""
+
+        def needed() -> bool:
+            found, self._homeless = self._homeless, False
+            return found
+
+        return Offers(
+            rest,
+            live=lambda: self._live(rest),
+            needed=needed,
+            learn=lambda pairs: self._fleet.intake.learn(self.name, pairs),
+            interval=self._settings.live_interval,
+            outside=self._fleet.outside,
+            log=self._fleet.log,
+        )
+
+    def _look(self, raw: bytes) -> None:
+        self._homeless = self._homeless or homeless(raw)
 
     async def _want(self, match: str) -> None:
         for name, dialect, hint in self._streams([match]):
@@ -312,13 +337,16 @@ class TickTock(Gateway):
 
 
 class Stream(Dialect):
-    """The list stream, or the detail stream of a match. key: returns the key; it must be in the URL."""
+    """The list stream, or the detail stream of a match. key: returns the key; it must be in the URL. look: is shown frames."""
 
-    def __init__(self, url: Url, key: Callable[[], str], match: str | None) -> None:
+    def __init__(
+        self, url: Url, key: Callable[[], str], match: str | None, *, look: Callable[[bytes], None] | None = None
+    ) -> None:
         """See the class."""
         self._base = f"{url.origin}{url.path.rstrip('/')}/cs2/v1/stream"
         self._key = key
         self._match = match
+        self._show = look
         self.absent = match is not None
 
     def url(self) -> str:
@@ -338,6 +366,9 @@ class Stream(Dialect):
     def on_messages(self, messages: list[bytes], now: float) -> Reaction:  # noqa: ARG002 - no deadlines
         """Take everything for frames, `alive` too."""
         self.up = self.healthy = True
+        if self._show is not None:
+            # One of each turn of the loop will do: a feed whose frames do not say it has many.
+            self._show(messages[-1])
         return Reaction(messages)
 
 
