@@ -397,3 +397,14 @@ def test_ids_that_cannot_be_added_get_a_subscription_of_their_own(silent: bool) 
     talk.accept()
     assert talk.subscriber.accepted == [Subscription("token_book", ("1", "2", "3"))]
     assert talk.told == []
+
+
+def test_what_is_granted_is_known_while_the_connection_is_down() -> None:
+    """In the names of the last generation, without what was refused."""
+    talk = Talk(TRADES, BOOK)
+    assert talk.subscriber.granted == []
+    talk.hear(GREETING_1)
+    talk.accept(rejected=({"code": "forbidden", "message": "no", "channel": "token_book"},), without="token_book")
+    talk.open()
+    assert talk.subscriber.accepted == []
+    assert talk.subscriber.granted == [TRADES]
