@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from bridge.frame import Frame
+    from bridge.gateways.hole import Recoverer
     from bridge.ops.metrics import Metrics
 
 #: States of a gateway and of each of its connections. ``absent``, only of a connection: there is no such stream.
@@ -92,6 +93,11 @@ class Gateway(ABC):
     @abstractmethod
     def name(self) -> str:
         """The user's name for it."""
+
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """Who can be asked for what is missing; None where nothing is configured that could be."""
+        return None
 
     @abstractmethod
     async def run(self) -> None:

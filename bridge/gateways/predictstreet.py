@@ -29,11 +29,14 @@ from bridge.gateways.gateway import (
     Outside,
     RejectedSubscription,
 )
+from bridge.gateways.hole import Recoverer, RecoverySettings
+from bridge.gateways.market_recovery import MarketRecoverer
 from bridge.gateways.orderbook import BookPoller, Markets
 from bridge.gateways.rest import Rest
 from bridge.gateways.retry import SLOW, one_line
 from bridge.gateways.subscriber import ANSWER_TIMEOUT, CONTROL, Subscriber
 from bridge.gateways.subscriptions import BOOK, Generation, Refusal, Subscription, plan
+from bridge.gateways.user_recovery import UserRecoverer
 from bridge.ops.redaction import redactor
 from bridge.settings import Duration, RestSettings, Settings, Text, Token
 
@@ -83,6 +86,7 @@ class PredictStreetSettings(GatewaySettings):
     )
     subscribe: list[SubscribeSettings] = Field(min_length=1, description="What to subscribe to.")
     rest: RestSettings | None = Field(None, description="Left out: no look-ups, no polling and no backfill.")
+    recovery: RecoverySettings = Field(RecoverySettings(), description="How gaps are filled.")
 
     @model_validator(mode="after")
     def _one_credential(self) -> PredictStreetSettings:
@@ -158,6 +162,7 @@ class PredictStreet(Gateway):
         """See `Gateway`."""
         self._common = settings
         self._metrics = metrics
+        self._tls = tls
         self._fleet = Fleet(
             name, self.kind, settings,
             intake=intake, metrics=metrics, log=log, outside=outside, tls=tls, apart=self.apart,
@@ -326,6 +331,13 @@ class PredictStreetMarket(PredictStreet):
         self._settings = settings
         self._markets = Markets(self._rest) if self._rest is not None else None
 
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """See `Gateway`."""
+        if self._rest is None or self._markets is None:
+            return None
+        return MarketRecoverer(self._settings.recovery, self._rest, self._markets, self._subscribers)
+
     async def _prepare(self, group: asyncio.TaskGroup) -> None:
         if self._rest is None or self._markets is None:
             return
@@ -408,6 +420,30 @@ class PredictStreetUser(PredictStreet):
     private: ClassVar[bool] = True
     path: ClassVar[str] = "user"
     apart: ClassVar[bool] = True
+
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """See `Gateway`."""
+        if self._rest is None:
+            return None
+        return UserRecoverer(
+            self._user.recovery,
+            self._rest,
+            self._subscribers,
+            owner=self.owner,
+            acting=self._for_wallet,
+        )
+
+    def _for_wallet(self, wallet: str) -> Rest:
+        """Return REST that acts for a wallet; for the key's own where it is ""."""
+        assert self._user.rest is not None  # noqa: S101 - who calls has looked
+        return Rest(
+            self._user.rest.url,
+            self._credential() | ({"X-User-Wallet": wallet} if wallet else {}),
+            per_minute=_CALLS_PER_MINUTE,
+            outside=self._fleet.outside,
+            tls=self._tls,
+        )
 
     @staticmethod
     def owner(connection: str) -> str:

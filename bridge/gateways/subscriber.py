@@ -163,7 +163,12 @@ class Subscriber(Dialect):
     @property
     def accepted(self) -> list[Subscription]:
         """What is subscribed to, in the channel names of the connection's generation; nothing before it is up."""
-        if self.generation is None or not self.up:
+        return self.granted if self.up else []
+
+    @property
+    def granted(self) -> list[Subscription]:
+        """What is subscribed to whenever it is up, in the names of the last generation; nothing before that is known."""
+        if self.generation is None:
             return []
         return _without(translate(self._wanted, self.generation), self.refused)
 
