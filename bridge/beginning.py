@@ -85,12 +85,16 @@ def _inherit(
 
 
 def _inherit_gaps(parts: Parts, memory: Memory) -> None:
-    """Keep the broken books of this lane alone.
+    """Keep the broken books of this lane alone, and its share of the gaps that the gateway is being asked for.
 
     The gaps of connections are closed by READY, and each lane records anew what it misses. A book stays broken until its
     snapshot comes, to the lane of the key that its frames carry: the market's, or the token's own.
     """
     for gap in list(memory.gaps.values()):
+        if gap.entity is None and gap.until is not None and gap.state == "open":
+            if lane_of(gap.id, parts.lanes) != parts.lane:
+                del memory.gaps[gap.id]
+            continue
         keys = {gap.entity, memory.learned.get(gap.gateway, gap.entity or "")}
         if (
             gap.entity is None

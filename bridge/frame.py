@@ -18,6 +18,8 @@ REST: Final = "rest"
 AMQP: Final = "amqp"
 STANDBY: Final = "standby"
 REPLAY: Final = "dead-letter"
+#: How `Frame.connection` begins of frames that fill a gap; the id of its record follows.
+FILL: Final = "fill:"
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -35,6 +37,11 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: str
     raw: bytes
     hint: str | None = None
+
+
+def fills(frame: Frame) -> bool:
+    """Whether a frame was asked for, to fill a gap: it says nothing of how a connection of the stream does."""
+    return frame.source == AMQP or frame.connection.startswith(FILL)
 
 
 #: Kafka headers, in the order written.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,7 @@ import structlog
 from bridge import aside
 from bridge.beginning import begin
 from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
+from bridge.filling import Desk
 from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
 from bridge.pipeline import Undisposed
@@ -79,7 +80,7 @@ class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
-    connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
+    desk: where gaps are handed in to be filled. connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
     seconds, or until the event is set. generation: of the plan; its READY is in the ledger. covers: the lane is another's,
     this process only stands by. others: readers of all other partitions of the ledger. former: journals of older plans
     whose frames were moved into this one.
@@ -109,6 +110,7 @@ class Parts:
     covers: bool = False
     others: Callable[[], Mapping[int, LedgerReader]] = dict
     former: frozenset[str] = frozenset()
+    desk: Desk = field(default_factory=Desk)
 
 
 class Lane:
@@ -221,7 +223,10 @@ class Lane:
                     return
                 self._become(RECOVERING, None)
                 self._take_over(reader, publisher, *taken)
-            self._publish(publisher)
+            try:
+                self._publish(publisher)
+            finally:
+                parts.desk.leave()
 
     def _stand_by(self, reader: LedgerReader) -> tuple[Memory, Pending] | None:
         """Read the ledger, tick off the own frames that it shows, until it is ours to take; None when stopped before.
@@ -348,6 +353,8 @@ class Lane:
         wrote = self._clock()
         while True:
             self.beat = self._clock()
+            if pipeline.settled:
+                parts.desk.look(self._outages, self._memory, parts.now)
             if pipeline.settles(self._position) or journal.wait(
                 self._position, max(wrote + HEARTBEAT_EVERY - self.beat, 0.0)
             ):
@@ -406,6 +413,7 @@ class Lane:
             learned=batch.learned,
             connections=self._outages.drain(batch.position, batch.now),
             gaps=self._outages.drain_gaps(),
+            cursors=self._cursors(batch.now),
             chains=batch.chains,
             links=parts.links(batch.records),
         )
@@ -476,9 +484,17 @@ class Lane:
 
     def _said(self, kind: str) -> Record:
         """An entry without frames: how far the journal is disposed of, and what there is to say of connections."""
-        connections = self._outages.drain(self._position, self._parts.now())
+        now = self._parts.now()
+        connections = self._outages.drain(self._position, now)
         gaps = self._outages.drain_gaps()
-        return self._entry_record(kind=kind, position=self._position, connections=connections, gaps=gaps)
+        cursors = self._cursors(now)
+        return self._entry_record(
+            kind=kind, position=self._position, connections=connections, gaps=gaps, cursors=cursors
+        )
+
+    def _cursors(self, now: int) -> dict[str, str]:
+        """The cursors that a ledger entry must say."""
+        return self._memory.cursors.drain(now, self._memory.window.span)
 
     def _entry_record(self, *, kind: str, **fields: Any) -> Record:
         parts = self._parts

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from bridge.errors import BadData
-from bridge.frame import EVENT, Frame
+from bridge.frame import EVENT, Frame, fills
 from bridge.ledger import Keys
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Router:
                 found[home].append(frame)
             if learned:
                 self._teach(found, home, inner, learned)
-            if inner is frame:
+            if inner is frame and not fills(frame):
                 flowed[frame.gateway, frame.connection] = frame.received
         for connection, at in flowed.items():
             self._note(found, connection, at)

@@ -18,6 +18,7 @@ import msgspec
 from bridge.avro_reader import reader
 from bridge.codec import SINGLE_OBJECT, RecordCodec, fingerprint
 from bridge.continuity import Chains
+from bridge.cursors import Cursors
 from bridge.errors import BadData
 
 if TYPE_CHECKING:
@@ -206,13 +207,16 @@ class Keys:
 
 
 def keep(gaps: OrderedDict[str, Gap], gap: Gap) -> None:
-    """Remember the newest word on a gap: as long as it is open, then among the `MAX_CLOSED` last that were not filled."""
+    """Remember the newest word on a gap: as long as it is open, then among the `MAX_CLOSED` last that were not filled.
+
+    One that is over but still called open is being asked for, see `bridge.filling`.
+    """
     gaps.pop(gap.id, None)
     if gap.state == "filled":
         return
     gaps[gap.id] = gap
-    if gap.until is not None and len(gaps) > MAX_CLOSED:
-        closed = [each.id for each in gaps.values() if each.until is not None]
+    if gap.state != "open" and len(gaps) > MAX_CLOSED:
+        closed = [each.id for each in gaps.values() if each.state != "open"]
         for old in closed[:-MAX_CLOSED]:
             del gaps[old]
 
@@ -223,7 +227,7 @@ class Memory:
 
     window: Window
     learned: Keys = field(default_factory=Keys)
-    cursors: dict[str, str] = field(default_factory=dict)
+    cursors: Cursors = field(default_factory=Cursors)
     connections: dict[tuple[str, str], Connection] = field(default_factory=dict)
     #: Gaps that are open, and the last that were closed without being filled.
     gaps: OrderedDict[str, Gap] = field(default_factory=OrderedDict)

@@ -193,7 +193,10 @@ class _Writer:
         self._function(name, [self._walk(path, then) for path in paths], "None")
 
     def identity(self, alternatives: Sequence[Sequence[Sequence[str]]]) -> None:
-        """Write the function that returns the first complete set of values, each with the path it comes from."""
+        """Write the function that returns the first complete set of values.
+
+        The paths do not go in: alternatives are names of the same thing, and REST may use another name than the stream.
+        """
         self._function("identity", [self._all(paths, "") for paths in alternatives], "None")
 
     def learn(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> None:
@@ -243,15 +246,14 @@ class _Writer:
         if not paths:
             return [f'return f"{before}".encode()']
         path, *rest = paths
-        known = f"{before}{'.'.join(path)}="
 
         def lines(shape: Shape, value: str) -> list[str]:
             if isinstance(shape, Text):
-                return _block(f"if {value}:", self._all(rest, f"{known}s{{len({value})}}:{{{value}}}"))
+                return _block(f"if {value}:", self._all(rest, f"{before}s{{len({value})}}:{{{value}}}"))
             if isinstance(shape, Integer):
-                return self._all(rest, f"{known}i{{{value}}};")
+                return self._all(rest, f"{before}i{{{value}}};")
             tagged = self._variable()
-            return _block(f"if ({tagged} := tag({value})) is not None:", self._all(rest, f"{known}{{{tagged}}}"))
+            return _block(f"if ({tagged} := tag({value})) is not None:", self._all(rest, f"{before}{{{tagged}}}"))
 
         return self._walk(path, lines)
 

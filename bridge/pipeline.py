@@ -14,9 +14,10 @@ import msgspec
 import xxhash
 
 from bridge import dedupe
+from bridge.cursors import REQUESTS
 from bridge.dedupe import ORDER, TRIPLE
 from bridge.errors import BadFrame, LaneError
-from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record
+from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record, fills
 from bridge.lanes import MOVED
 from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
@@ -159,6 +160,11 @@ class Pipeline:
     def settles(self, position: int) -> bool:
         """Whether the handover ends at this position, so that `process` has something to do even without a frame."""
         return position == self._settles
+
+    @property
+    def settled(self) -> bool:
+        """Whether what stood in the own journal before a takeover is disposed of."""
+        return self._settles < 0
 
     def observe(self, first: int, frames: Sequence[Frame], memory: Memory | None = None) -> list[Seen | Outage]:
         """Read frames as a standby does: what the window must know of each, nothing is judged or remembered.
@@ -335,7 +341,7 @@ class Pipeline:
                     self._judge_other(batch, frame, sighting, position)
                     position += 1
                     continue
-                if frame.source != AMQP:  # a queue keeps what is not acknowledged: it has no outages
+                if frame.source == STREAM or not fills(frame):
                     seen(gateway, frame.connection, frame.received, sighting.meta)
                 way, identity, content, entity = sighting.way, sighting.identity, sighting.content, sighting.entity
                 if (wary or position < self._handover.until) and self._superseded(sighting, position, frame.received):
@@ -434,7 +440,7 @@ class Pipeline:
         elif frame.received < batch.provable and self._waits(position):
             batch.expired.append((position, frame))
         else:
-            if frame.source != AMQP:
+            if not fills(frame):
                 self._outages.seen(frame.gateway, frame.connection, frame.received)
             if isinstance(sighting, BadFrame):
                 self._bury(batch, gateway, frame, position, sighting)
@@ -473,9 +479,8 @@ class Pipeline:
                 way, meta, received, source = sighting.way, sighting.meta, frame.received, frame.source
                 if received != self._received[0]:
                     self._received = received, ("received", b"%d" % received)
-                if source == STREAM and position < self._handover.until:
-                    source = STANDBY
-                    self._outages.late(frame.gateway, frame.connection, behind, received)
+                if source != STREAM or position < self._handover.until:
+                    source = self._late(frame, behind)
                 headers: Headers = [way.header, _SOURCES[source], self._received[1]]
                 if meta.seq is not None:
                     headers.append(("seq", b"%d" % meta.seq))
@@ -494,6 +499,15 @@ class Pipeline:
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
 
+    def _late(self, frame: Frame, behind: str | None) -> str:
+        """Count a record that is published later than its time; returns its source. behind: see `_follow`."""
+        if frame.source == STREAM:
+            self._outages.late(frame.gateway, frame.connection, behind, frame.received)
+            return STANDBY
+        if fills(frame):
+            self._outages.recovered(frame.connection)
+        return frame.source
+
     def _event(self, batch: Batch, frame: Frame, position: int) -> None:
         """Take an event of a connection, see `bridge.intake`, or a frame that was moved, see `bridge.lanes`."""
         facts = msgspec.json.decode(frame.raw)
@@ -507,9 +521,23 @@ class Pipeline:
             return
         if position < self._handover.until and position not in self._handover.outages:
             return  # the active's own connection had no such outage
-        for record in self._outages.event(frame.gateway, frame.connection, event, facts, frame.received):
-            batch.records.append(record)
-            batch.owners.append(position)
+        if event == "cursor":
+            self._memory.cursors.move(facts["name"], facts["value"])
+        elif event == "request":
+            self._add(batch, self._requested(facts, frame.received), position)
+        elif event == "recovered":
+            self._add(batch, self._outages.judge(facts["gap"], facts["state"], facts["how"], frame.received), position)
+        else:
+            records = self._outages.event(frame.gateway, frame.connection, event, facts, frame.received)
+            self._add(batch, records, position)
+
+    def _requested(self, facts: Mapping[str, Any], at: int) -> Sequence[Record]:
+        """Take a request, once: the cursor that passes it stands in the ledger entry that opens its gap."""
+        cursors, offset = self._memory.cursors, facts["offset"]
+        if offset < int(cursors.get(REQUESTS, "0")):
+            return ()
+        cursors.move(REQUESTS, str(offset + 1))
+        return self._outages.request(facts["request"], str(offset), at)
 
     def _learn(self, batch: Batch, gateway: str, pairs: Sequence[tuple[str, str]], now: int) -> None:
         learned, span = self._memory.learned, self._memory.window.span

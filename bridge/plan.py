@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from bridge.cursors import Cursors
 from bridge.errors import LaneError
 from bridge.ledger import PLAN, READY, Connection, Entry
 
@@ -184,7 +185,7 @@ class Heritage:
                 memory.take(entry, at)
             connections, cursors = merged(states), _least(found)
         memory.connections = connections
-        memory.cursors = cursors
+        memory.cursors = Cursors(cursors)
 
     def open_gaps(self) -> dict[int, list[Connection]]:
         """Partition → the connections whose gap the last plan left open."""

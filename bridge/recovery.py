@@ -9,6 +9,10 @@ Events: ``down`` (cause, optional since): frames no longer flow. ``up``: they fl
 connected. ``unread`` (since): the socket is not read, because the journal takes nothing; what the gateway sends meanwhile
 it may drop without a word. ``read``: the first frame after that. ``gone``: the connection ended for good and misses
 nothing, e.g. a match is over. ``start`` (of a process): every connection that was up before has been cut.
+
+A gap that is over and whose gateway can be asked for what is missing stays ``open`` until that was done
+(`bridge.filling`); what came of it is the event ``recovered``. As its end and its state stand in the ledger, whoever is
+active next asks again. A ``request`` asks for a time anew, by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import fastavro
 import msgspec
 
-from bridge.frame import Record
+from bridge.frame import FILL, Record
 from bridge.ledger import Connection, Gap, keep
 from bridge.presence import MARGIN
 
@@ -34,6 +38,7 @@ CRASH: Final = "crash"
 JOURNAL_FULL: Final = "journal_full"
 BOOK: Final = "book_sequence"
 EXPIRED: Final = "expired"
+REQUESTED: Final = "requested"
 #: States of a gap.
 OPEN: Final = "open"
 FILLED: Final = "filled"
@@ -43,6 +48,8 @@ LOST: Final = "lost"
 STANDBY: Final = "received by a standby"
 SNAPSHOT: Final = "snapshot of the stream"
 REST_SNAPSHOT: Final = "snapshot over REST"
+#: Of a gap that is over and not judged.
+ASKED: Final = "the gateway is being asked"
 #: The gateway's own time of the last frame begins a gap where it is no more than this (ms) before it was received.
 OWN_TIME: Final = 10_000
 #: How often (ms) it is looked after what the ledger must be told again.
@@ -58,6 +65,7 @@ CAUSES: Final = (
     "oversize",
     "expired",
     "refused",
+    "requested",
 )
 
 
@@ -95,8 +103,12 @@ class Outages:
         connections: Mapping[tuple[str, str], Connection] | None = None,
         gaps: Mapping[str, Gap] | None = None,
         span: int | None = None,
+        fillable: Collection[str] = (),
     ) -> None:
-        """Go on from what the ledger tells of the connections and gaps. span: of the window (ms), see `drain`."""
+        """Go on from what the ledger tells of the connections and gaps.
+
+        span: of the window (ms), see `drain`. fillable: gateways that are asked for what is missing.
+        """
         self.metas: dict[tuple[str, str], Any] = {}
         self.said: Callable[[str, Any], tuple[int | None, int | None]] = lambda _gateway, _meta: (None, None)
         self._writer = writer
@@ -115,6 +127,9 @@ class Outages:
         self._news: dict[str, Gap] = {}
         self._touched: dict[str, None] = {}
         self._span = span
+        self._fillable = fillable
+        #: Counts every word on a gap: whoever looks at `unjudged` need not look again while it stands still.
+        self.said_so_far = 0
         self._reminded: dict[tuple[str, str] | str, int] = {}
         self._remind_at = 0
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
@@ -183,10 +198,53 @@ class Outages:
             self._gaps[gap.id] = _changed(gap, **number)
             self._touched[gap.id] = None
 
+    def recovered(self, connection: str) -> None:
+        """Take note of a record that was published to fill a gap. connection: of its frame, see `bridge.frame.FILL`.
+
+        It may have been asked for on behalf of another lane: then it counts for the gap of the same connection here.
+        """
+        asked = connection.removeprefix(FILL)
+        gap = self._gaps.get(asked)
+        if gap is None:
+            same = asked.rpartition("/")[0].rpartition("/")[0]
+            gap = next((each for each in self.unjudged if same and each.id.startswith(f"{same}/")), None)
+        if gap is not None:
+            self._gaps[gap.id] = self._news[gap.id] = _changed(gap, recovered=gap.recovered + 1)
+
+    def judge(self, ident: str, state: str, how: str, at: int) -> list[Record]:
+        """The gateway was asked for a gap. state: what came of it, by what the gateway can know."""
+        gap = self._gaps.get(ident)
+        if gap is None or not _unjudged(gap):
+            return []  # a standby filled it meanwhile, or the connection broke again before anything came
+        if state == LOST and (gap.recovered or gap.superseded):
+            state = PARTLY
+        return [self._say(_changed(gap, state=state, how=how), at)]
+
+    def request(self, facts: Mapping[str, Any], ident: str, at: int) -> list[Record]:
+        """Somebody wants a time filled: a gap that is recorded, or a span of a gateway.
+
+        facts: see `bridge.requests`. ident: of the request.
+        """
+        if "gap" in facts:
+            asked = msgspec.convert(facts["gap"], Gap)
+            gap = self._gaps.get(asked.id, asked)
+            mine = gap.id.endswith(f"/{self._lane}") and gap.entity is None and gap.cause != EXPIRED
+            if not mine or gap.until is None or _unjudged(gap):
+                return []
+        else:
+            name = f"{facts['gateway']}/*/{facts['since']}/{REQUESTED}/{ident}/{self._lane}"
+            gap = Gap(name, facts["gateway"], "*", facts["since"], REQUESTED, until=facts["until"])
+        return [self._say(_changed(gap, state=OPEN, how=ASKED), at)]
+
+    @property
+    def unjudged(self) -> list[Gap]:
+        """The gaps that are over and wait for what the gateway has."""
+        return [gap for gap in self._gaps.values() if _unjudged(gap)]
+
     def progress(self, at: int) -> list[Record]:
         """Return the records of gaps that late frames have changed."""
         return [
-            self._say(gap if gap.until is None else _changed(gap, state=PARTLY, how=STANDBY), at)
+            self._say(gap if gap.state == OPEN else _changed(gap, state=PARTLY, how=STANDBY), at)
             for gap in [self._gaps[each] for each in self._touched]
         ]
 
@@ -215,7 +273,7 @@ class Outages:
                 proved
                 and gap.until is not None
                 and gap.entity is None
-                and gap.cause != EXPIRED
+                and gap.cause not in {EXPIRED, REQUESTED}
                 and presence.throughout(gap.gateway, gap.connection, gap.since, gap.until)
             ):
                 records.append(self._close(gap, gap.until, filled=True, said=at))
@@ -235,7 +293,7 @@ class Outages:
         changed = [self._connections[key] for key in sorted(self._changed)]
         if now is not None:
             self._reminded.update(dict.fromkeys(self._changed, now))
-            self._reminded.update((gap.id, now) for gap in self._news.values() if gap.until is None)
+            self._reminded.update((gap.id, now) for gap in self._news.values() if gap.state == OPEN)
         self._changed.clear()
         return changed
 
@@ -319,7 +377,12 @@ class Outages:
         """The gap of a connection that a moment lies in; by the clock of another machine, hence the margin."""
         best, least = None, MARGIN + 1
         for gap in self._gaps.values():
-            if gap.gateway == gateway and gap.connection == connection and gap.entity is None and gap.cause != EXPIRED:
+            if (
+                gap.gateway == gateway
+                and gap.connection == connection
+                and gap.entity is None
+                and gap.cause not in {EXPIRED, REQUESTED}
+            ):
                 off = max(gap.since - received, 0 if gap.until is None else received - gap.until, 0)
                 if off < least:
                     best, least = gap, off
@@ -345,8 +408,13 @@ class Outages:
         how: str | None = None,
         said: int | None = None,
     ) -> Record:
-        """Closed without a recovery a gap is lost, and says so. filled: by a standby. said: now, where `until` is not."""
+        """Closed without a recovery a gap is lost, and says so; unless there is one, which is waited for.
+
+        filled: by a standby. said: now, where `until` is not.
+        """
         late = gap.recovered or gap.superseded
+        if state is None and not filled and gap.entity is None and gap.gateway in self._fillable:
+            state, how = OPEN, ASKED
         state = state or (FILLED if filled else PARTLY if late else LOST)
         how = how or (STANDBY if filled or late else None)
         return self._say(_changed(gap, until=until, state=state, how=how), until if said is None else said)
@@ -357,6 +425,7 @@ class Outages:
     def _say(self, gap: Gap, at: int) -> Record:
         """Have ledger and topic know of a gap as it is now."""
         keep(self._gaps, gap)
+        self.said_so_far += 1
         self._news[gap.id] = gap
         self._touched.pop(gap.id, None)
         self._reminded.pop(gap.id, None)
@@ -382,13 +451,17 @@ class Outages:
                 else:
                     self._changed.add(key)
         for gap in self._gaps.values():
-            if gap.until is None and self._reminded.get(gap.id, 0) <= due:
+            if gap.state == OPEN and self._reminded.get(gap.id, 0) <= due:
                 self._news[gap.id] = gap
 
     def _set(self, connection: Connection) -> None:
         key = (connection.gateway, connection.connection)
         self._connections[key] = connection
         self._changed.add(key)
+
+
+def _unjudged(gap: Gap) -> bool:
+    return gap.state == OPEN and gap.until is not None and gap.entity is None
 
 
 _Changed = TypeVar("_Changed", Connection, Gap)

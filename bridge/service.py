@@ -25,8 +25,10 @@ from bridge.catalog import Catalog
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
 from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
+from bridge.filling import Filling
 from bridge.frame import EVENT, Frame
 from bridge.gateways import kinds, schemas
+from bridge.gateways.gateway import Outside
 from bridge.intake import Intake
 from bridge.journals import Journals, opened_by
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
@@ -108,6 +110,9 @@ class Service:
         self._beat = monotonic()
         self._journals: Journals | None = None
         self._gateways: list[Gateway] = []
+        self._filling: Filling
+        #: Gateways whose gaps are filled by themselves.
+        self._fillable: frozenset[str] = frozenset()
         self._lanes: list[Lane] = []
         #: How the last reload of the configuration ended, see `bridge.reload`.
         self.reloaded: Callable[[], dict[str, Any] | None] = lambda: None
@@ -145,18 +150,27 @@ class Service:
                     metrics=self.metrics,
                 )
                 self.address = http.address(runner)
-            intake = Intake(journals, now=self._now, spread=self._spread(journals))
+            spread = self._spread(journals)
+            intake = Intake(
+                journals,
+                now=self._now,
+                spread=spread and (lambda frames: self._filling.narrow(spread(frames))),
+            )
             # Whatever was up when the last process with this journal ended has been cut since.
             intake.put(Frame("", "", self._now(), EVENT, msgspec.json.encode({"event": "start"})))
             self._gateways = [
                 kinds()[settings.kind](name, settings, intake=intake, metrics=self.metrics)
                 for name, settings in config.gateways.items()
             ]
+            self._filling = filling = self._fill(intake)
             log.info("started", name=config.name, version=__version__, page=self.address)
             receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in self._gateways]
-            starting = asyncio.create_task(self._start_lanes(journals), name="lanes")
-            tasks = [*receiving, starting]
+            starting = asyncio.create_task(self._start_lanes(journals, filling), name="lanes")
+            asking = asyncio.create_task(filling.run(), name="filling")
+            tasks = [*receiving, starting, asking]
             await self._watch(stop, tasks)
+            asking.cancel()
+            await asyncio.wait([asking])
             for task in receiving:
                 task.cancel()
             await asyncio.wait(receiving)
@@ -177,6 +191,22 @@ class Service:
             journals.close()
             log.info("stopped", name=config.name, frames_left=journals.frames)
 
+    def _fill(self, intake: Intake) -> Filling:
+        """Who has gaps filled."""
+        recoverers = {gateway.name: gateway.recoverer for gateway in self._gateways}
+        self._fillable = frozenset(name for name, each in recoverers.items() if each and each.settings.gaps)
+        return Filling(
+            recoverers,
+            intake=intake,
+            outside=Outside(wall=self._now),
+            span=round(self.config.dedupe.window * 1000),
+            connected=self._connected,
+        )
+
+    def _connected(self) -> dict[str, bool]:
+        """Gateway → whether its frames flow."""
+        return {each.name: each.status().connected for each in self._gateways}
+
     def status(self) -> dict[str, Any]:
         """What `/api/status` shows."""
         journal = self._journals
@@ -187,6 +217,7 @@ class Service:
             found["published"] = int(self.metrics.total("records_published_total", gateway=gateway.name))
             found["duplicates"] = int(self.metrics.total("frames_duplicate_total", gateway=gateway.name))
             found["unchanged"] = int(self.metrics.total("frames_unchanged_total", gateway=gateway.name))
+            found["filling"] = self._filling.status(gateway.name)
             found["dead_letters"] = int(self.metrics.total("dead_letters_total", gateway=gateway.name))
             gateways.append(found)
         ready, why = self.ready()
@@ -276,7 +307,7 @@ class Service:
             log.warning("lanes_covered", lanes=others, reason="the journal holds frames of them")
         return Router(count=count, held=journals, ways=ways, span=span).spread
 
-    async def _start_lanes(self, journals: Journals) -> None:
+    async def _start_lanes(self, journals: Journals, filling: Filling) -> None:
         """Find schema ids, topics and the plan of lanes, then start them; asks again while Kafka or the registry is away."""
         found: _Found | None = None
         while found is None:
@@ -299,7 +330,7 @@ class Service:
                 return
             except BridgeError as error:
                 await self._wait_for(error)
-        lanes = [self._lane(lane, journals, plan, found) for lane in journals]
+        lanes = [self._lane(lane, journals, plan, found, filling) for lane in journals]
         self._waiting = None
         self._lanes = lanes
         for lane in lanes:
@@ -406,7 +437,7 @@ class Service:
         topic = topics.own_name(self.config, Role.LEDGER)
         return LedgerReader(consumer, self._ledger_codec, topic=topic, partition=partition, reports=reports)
 
-    def _lane(self, number: int, journals: Journals, plan: Plan, found: _Found) -> Lane:
+    def _lane(self, number: int, journals: Journals, plan: Plan, found: _Found, filling: Filling) -> Lane:
         config = self.config
         writer = self._gap_writer(found.framing)
 
@@ -427,6 +458,7 @@ class Service:
                 connections=memory.connections,
                 gaps=memory.gaps,
                 span=memory.window.span,
+                fillable=self._fillable,
             )
 
         first = memory()
@@ -457,7 +489,8 @@ class Service:
                 others=lambda: {each: self._reader(each) for each in range(found.partitions) if each != number},
                 now=self._now,
                 takeover_after=config.standby.takeover_after,
-                connected=lambda: {each.name: each.status().connected for each in self._gateways},
+                connected=self._connected,
+                desk=filling.desk(number),
                 chance=random.random,
                 oversize=Path(config.journal.path) / "oversize",
                 tally=Tally(self.metrics, journals, lane=number),

@@ -151,6 +151,13 @@ class Agreement:
         return number in self._pending
 
     @property
+    def granted(self) -> list[Subscription]:
+        """What is wanted and not refused, in the names of the last generation; nothing before that is known."""
+        if self.generation is None:
+            return []
+        return without(translate(self.wanted, self.generation), (each.subscription for each in self.refused))
+
+    @property
     def refused(self) -> list[Refusal]:
         """All refusals that stand."""
         return [*self.lasting, *self.passing]
@@ -201,8 +208,7 @@ class Agreement:
         if not self._greeted or self.generation is None or self._changing:
             return  # `_stale` is looked at again with the last answer
         self._stale = False
-        wanted = without(translate(self.wanted, self.generation), (each.subscription for each in self.refused))
-        steps = difference(self.held, wanted)
+        steps = difference(self.held, self.granted)
         self._ask(steps, now, send)
         if steps:
             self._listed = False

@@ -87,13 +87,15 @@ class AmqpReplay:
         self._connect_timeout = connect_timeout
         self._tls = tls
         self._turn = asyncio.Lock()
+        self._connection_name = CONNECTION
 
-    async def replay(self, since: int) -> Outcome:
+    async def replay(self, since: int, *, connection: str = CONNECTION) -> Outcome:
         """Have everything published again that happened since `since` (ms since the epoch), and wait for its end.
 
-        Returns when it is complete and committed, or has failed: see `Outcome`. Raises only what is a bug.
+        connection: of the frames. Returns when it is complete and committed, or has failed: see `Outcome`. Raises only what is a bug.
         """
         async with self._turn:
+            self._connection_name = connection
             replay = Replay(
                 since,
                 wall=self._outside.wall(),
@@ -214,7 +216,7 @@ class AmqpReplay:
                 now=outside.monotonic(),
             )
             if wanted:
-                intake.put(Frame(self._name, CONNECTION, outside.wall(), AMQP, message.body))
+                intake.put(Frame(self._name, self._connection_name, outside.wall(), AMQP, message.body))
             handed.add(message, wanted=wanted)
         return False
 

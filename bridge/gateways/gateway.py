@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from bridge.frame import Frame
+    from bridge.gateways.hole import Recoverer
     from bridge.ops.metrics import Metrics
 
 #: States of a gateway and of each of its connections. ``absent``, only of a connection: there is no such stream.
@@ -114,6 +115,11 @@ class Gateway(ABC):
     def configure(self, settings: Any) -> None:
         """Go by other settings from now on: they differ in nothing but what is `reloadable`. Must not fail."""
         raise NotImplementedError(f"{type(self).__name__} takes no other settings while it runs")
+
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """Who can be asked for what is missing; None where nothing is configured that could be."""
+        return None
 
     @abstractmethod
     async def run(self) -> None:

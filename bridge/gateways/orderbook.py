@@ -65,6 +65,17 @@ class Markets:
         """Return where a token belongs; the list is capped and leaves out late states, so it may not be known."""
         return self._places.get(token)
 
+    def token(self, symbol: str, outcome: int) -> tuple[str, Place] | None:
+        """Return the token of a market's outcome, and where it belongs."""
+        return next(
+            (
+                (token, place)
+                for token, place in self._places.items()
+                if (place.symbol, place.outcome) == (symbol, outcome)
+            ),
+            None,
+        )
+
     def unknown(self, tokens: Iterable[str]) -> list[str]:
         """Return those tokens that the list does not have."""
         return [token for token in tokens if token not in self._places]

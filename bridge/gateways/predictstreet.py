@@ -30,6 +30,8 @@ from bridge.gateways.gateway import (
     Intake,
     Outside,
 )
+from bridge.gateways.hole import Recoverer
+from bridge.gateways.market_recovery import MarketRecoverer
 from bridge.gateways.orderbook import BookPoller, Markets
 from bridge.gateways.predictstreet_settings import (
     PredictStreetMarketSettings,
@@ -41,6 +43,7 @@ from bridge.gateways.rest import Rest
 from bridge.gateways.retry import SLOW
 from bridge.gateways.subscriber import Subscriber
 from bridge.gateways.subscriptions import BOOK, Generation, Refusal, Subscription, plan, replan
+from bridge.gateways.user_recovery import UserRecoverer
 from bridge.ops.redaction import redactor
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class PredictStreet(Gateway):
         """See `Gateway`."""
         self._common = settings
         self._metrics = metrics
+        self._tls = tls
         self._fleet = Fleet(
             name, self.kind, settings,
             intake=intake, metrics=metrics, log=log, outside=outside, tls=tls, apart=self.apart,
@@ -263,6 +267,13 @@ class PredictStreetMarket(PredictStreet):
             )
         ]
 
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """See `Gateway`."""
+        if self._rest is None or self._markets is None:
+            return None
+        return MarketRecoverer(self._settings.recovery, self._rest, self._markets, self._subscribers)
+
     async def _prepare(self, group: asyncio.TaskGroup) -> None:
         if self._rest is None or self._markets is None:
             return
@@ -382,6 +393,30 @@ class PredictStreetUser(PredictStreet):
     private: ClassVar[bool] = True
     path: ClassVar[str] = "user"
     apart: ClassVar[bool] = True
+
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """See `Gateway`."""
+        if self._rest is None:
+            return None
+        return UserRecoverer(
+            self._user.recovery,
+            self._rest,
+            self._subscribers,
+            owner=self.owner,
+            acting=self._for_wallet,
+        )
+
+    def _for_wallet(self, wallet: str) -> Rest:
+        """Return REST that acts for a wallet; for the key's own where it is ""."""
+        assert self._user.rest is not None  # noqa: S101 - who calls has looked
+        return Rest(
+            self._user.rest.url,
+            self._credential() | ({"X-User-Wallet": wallet} if wallet else {}),
+            per_minute=_CALLS_PER_MINUTE,
+            outside=self._fleet.outside,
+            tls=self._tls,
+        )
 
     @staticmethod
     def owner(connection: str) -> str:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from bridge.gateways.firehose import ALL, follows
 from bridge.gateways.gateway import GatewaySettings
+from bridge.gateways.hole import RecoverySettings
 from bridge.gateways.subscriptions import Subscription
 from bridge.settings import Duration, RestSettings, Settings, Text, Token
 
@@ -47,6 +48,7 @@ class PredictStreetSettings(GatewaySettings):
     )
     subscribe: list[SubscribeSettings] = Field(min_length=1, description="What to subscribe to.")
     rest: RestSettings | None = Field(None, description="Left out: no look-ups, no polling and no backfill.")
+    recovery: RecoverySettings = Field(RecoverySettings(), description="How gaps are filled.")
 
     @model_validator(mode="after")
     def _one_credential(self) -> PredictStreetSettings:

@@ -26,10 +26,15 @@ PAGE: Final = 200
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Entries as frames, oldest first, and the cursor behind them."""
+    """Entries as frames, oldest first, and the cursor behind them. times: when each was made, ms; None: it does not say."""
 
     frames: list[bytes]
     cursor: str
+    times: list[int | None] = []
+
+    def since(self, at: int) -> list[bytes]:
+        """Return those made at `at` (ms) or later, or nobody knows when."""
+        return [each for each, made in zip(self.frames, self.times, strict=True) if made is None or made >= at]
 
 
 class Settlements:
@@ -45,8 +50,13 @@ class Settlements:
 
         Raises as `Rest.get` does.
         """
+        page, _ = await self.last()
+        return None if page is None else page.cursor
+
+    async def last(self) -> tuple[Page | None, bool]:
+        """Return the newest entries, as many as one answer holds, and whether they are all there are. Raises as `Rest.get`."""
         rows = await self._read(limit=self._page)
-        return rows[-1].id if rows else None
+        return (_page(rows, rows[-1].id) if rows else None), len(rows) < self._page
 
     async def after(self, cursor: str) -> AsyncIterator[Page]:
         """Yield the pages after a cursor until there is no more.
@@ -64,7 +74,7 @@ class Settlements:
                 raise BadData("a page of settlements repeats the one before", where=_PATH)
             cursor = fresh[-1].id
             seen = {row.id for row in rows}
-            yield Page([frame(row.text) for row in fresh], cursor)
+            yield _page(fresh, cursor)
             if len(rows) < self._page:
                 return
 
@@ -81,6 +91,10 @@ class Settlements:
 def frame(entry: bytes) -> bytes:
     """Return an entry of the log as the stream's frame; its values keep their text."""
     return b'{"type":"bet_settlement","data":%b}' % entry
+
+
+def _page(rows: list[_Row], cursor: str) -> Page:
+    return Page([frame(row.text) for row in rows], cursor, [round(row.at * 1000) if row.at else None for row in rows])
 
 
 class _Row(msgspec.Struct, frozen=True):

@@ -22,10 +22,12 @@ from bridge.gateways.dialect import Dialect, Reaction
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import ABSENT, LIVE, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
 from bridge.gateways.gist import Gist, nested
+from bridge.gateways.hole import Recoverer, RecoverySettings
 from bridge.gateways.matches import Matches
 from bridge.gateways.offers import Offers, homeless
 from bridge.gateways.rest import Rest, decode
 from bridge.gateways.retry import SLOW, Verdict
+from bridge.gateways.ticktock_recovery import TickTockRecoverer
 from bridge.settings import AmqpUrl, Duration, RestSettings, Settings, Token, Url
 
 if TYPE_CHECKING:
@@ -75,9 +77,12 @@ class AmqpSettings(Settings):
     )
 
 
-class RecoverySettings(Settings):
-    """How gaps are filled beyond REST."""
+class TickTockRecoverySettings(RecoverySettings):
+    """How gaps are filled."""
 
+    interval: Duration = Field(
+        60.0, ge=1, description="How often the log of settlements is read to its end while nothing is missing."
+    )
     amqp: AmqpSettings | None = Field(None, description="The AMQP replay.")
 
 
@@ -103,7 +108,7 @@ class TickTockSettings(GatewaySettings):
     live_interval: Duration = Field(15.0, ge=1, description="How often the list of live matches is read.")
     live_limit: int = Field(100, ge=1, description="How many such streams are held at most; the first in the list are.")
     rest: RestSettings | None = Field(None, description="Left out: no look-ups and no backfill.")
-    recovery: RecoverySettings = Field(RecoverySettings(), description="How gaps are filled.")
+    recovery: TickTockRecoverySettings = Field(TickTockRecoverySettings(), description="How gaps are filled.")
 
     @model_validator(mode="after")
     def _live_needs_rest(self) -> TickTockSettings:
@@ -167,6 +172,14 @@ class TickTock(Gateway):
     def name(self) -> str:
         """The user's name for it."""
         return self._fleet.name
+
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """See `Gateway`."""
+        if self._rest is None:  # a replay over AMQP is asked for over REST too
+            return None
+        replay = None if self._amqp is None else self._amqp.replay
+        return TickTockRecoverer(self._settings.recovery, self._rest, replay, interval=self._settings.recovery.interval)
 
     async def run(self) -> None:
         """Hold the streams until cancelled."""

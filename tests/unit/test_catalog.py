@@ -424,6 +424,7 @@ def test_a_gap_has_what_its_readers_rely_on() -> None:
             "oversize",
             "expired",
             "refused",
+            "requested",
         ),
         "unknown",
     ]

@@ -1,0 +1,227 @@
+"""Filling of gaps, whole: each gateway is cut off under load, and what REST has of that time is published exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from bridge.sim import PREDICTSTREET_SCOPES, Key, PredictStreetKnobs, PredictStreetSim, Simulator, TickTockSim
+from tests.audit import Published, Schemas, collect
+from tests.gaps import gap_records
+from tests.kafka.conftest import Kafka
+from tests.running import Bridge, BridgeProcess, configuration, predictstreet, private, ticktock
+
+pytestmark = pytest.mark.timeout(600)
+
+#: How long (s) a gateway is cut off: short, and in full.
+SHORT, FULL = 4.0, 60.0
+RATE = 1000.0
+ONE, TWO = "0x" + "a1" * 20, "0x" + "b2" * 20
+
+
+async def cut_off(sim: Simulator, seconds: float) -> tuple[int, int]:
+    """Cut all connections and let none in for so long, by the simulator's clock; returns when that was (ms)."""
+    sim.refuse(status=503)
+    await sim.drop(abort=True)
+    began = sim.clock()
+    await sim.wait(lambda _: sim.clock() - began >= seconds * 1000, seconds=seconds + 30)
+    ended = sim.clock()
+    sim.accept()
+    return began, ended
+
+
+async def judged(bridge: Bridge, kafka: Kafka, prefix: str, count: int = 1) -> list[dict[str, Any]]:
+    """The last word on each gap, when there are so many and all are judged."""
+    latest: dict[str, dict[str, Any]] = {}
+
+    async def done() -> bool:
+        latest.update((gap["id"], gap) for gap in await asyncio.to_thread(gap_records, kafka.bootstrap, prefix))
+        return len(latest) >= count and all(gap["state"] != "open" for gap in latest.values())
+
+    await until(bridge, done, what="gaps judged", seconds=180)
+    return list(latest.values())
+
+
+async def until(bridge: Bridge, done: Callable[[], Awaitable[bool]], *, what: str, seconds: float = 60) -> None:
+    """Wait for a state while the bridge runs."""
+    async with asyncio.timeout(seconds):
+        while not await done():
+            await bridge.until(lambda _: True, what=what)
+            await asyncio.sleep(0.2)
+
+
+def decoded(published: Iterable[Published], topic: str) -> list[tuple[dict[str, Any], str]]:
+    """(payload, source) of the records of a topic. The id of the envelope stands beside the payload's members."""
+    found = []
+    for one in published:
+        if one.topic == topic:
+            record = Schemas.shipped().decode(topic, one.value)[1]
+            data = {**record["data"], "matched": record["meta"].get("id")}
+            found.append((data, (dict(one.headers)["source"] or b"").decode()))
+    return found
+
+
+async def finished(bridge: Bridge, sim: Simulator) -> None:
+    """Let the feed end and all of it be published."""
+    sim.pause()
+    await bridge.drained()
+
+
+def unsent(sim: PredictStreetSim, *members: str) -> set[str]:
+    """Ids of what the world has lived through and not sent when it stands still."""
+    return {
+        str(each.change.data[member]) for each in sim.stream.drain() for member in members if member in each.change.data
+    }
+
+
+async def test_settlements_of_a_ticktock_outage_are_all_there_once(
+    kafka: Kafka,
+    topic_prefix: str,
+    tmp_path: Path,
+    soak: bool,  # noqa: FBT001 - a fixture
+) -> None:
+    """Those that the stream never sent come from REST, before and after are the stream's; the gap says how many."""
+    async with TickTockSim(seed=31, rate=RATE, wait_for=1) as sim:
+        log = sim.stream.world.log
+        first = len(log.entries)
+        config = configuration(
+            {"cs2": ticktock(sim, silence="600s", rest={"url": sim.rest_url})},
+            kafka=kafka.bootstrap,
+            prefix=topic_prefix,
+        )
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            await bridge.ready()
+            await sim.wait(lambda _: len(log.entries) > first + 20, seconds=60)
+            began, ended = await cut_off(sim, FULL if soak else SHORT)
+            before = len(log.entries)
+            [gap] = await judged(bridge, kafka, topic_prefix)
+            await sim.wait(lambda _: len(log.entries) > before + 20, seconds=60)
+            await finished(bridge, sim)
+            assert await bridge.stop() == 0, bridge.last_words()
+        wanted = [str(entry.id) for entry in log.entries[first:]]
+        sent = [json.loads(one.raw)["data"]["id"] for one in sim.sent if b'"bet_settlement"' in one.raw]
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}cs2.")
+    found = decoded(published, f"{topic_prefix}cs2.bet-settlement")
+    ids = Counter(str(data["id"]) for data, _ in found)
+    # The world is a little ahead of what it has sent when it stands still.
+    assert ids == Counter(wanted[: len(ids)])
+    assert str(sent[-1]) in ids
+    recovered = [data for data, source in found if source == "rest"]
+    assert recovered
+    assert (gap["state"], gap["cause"], gap["recovered"]) == ("partly", "disconnect", len(recovered))
+    assert gap["how"] == "all settlements over REST; rounds, events and states in between can't be had"
+    assert gap["from"] <= began + 500
+    assert gap["to"] >= ended
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_trades_of_a_market_outage_are_all_there_once_and_books_end_as_they_are(
+    generation: Literal[1, 2],
+    kafka: Kafka,
+    topic_prefix: str,
+    tmp_path: Path,
+    soak: bool,  # noqa: FBT001 - a fixture
+) -> None:
+    """Each trade of the tape is one record; the last record of each book is the book as the exchange has it."""
+    knobs = PredictStreetKnobs(generation=generation, silent_book=False, rate_limit=0)
+    async with PredictStreetSim(seed=32, rate=RATE, wait_for=1, knobs=knobs) as sim:
+        sim.stream.world.restless = 0.0
+        gateway = predictstreet(sim, silence="600s", rest={"url": sim.rest_url})
+        config = configuration({"markets": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            await bridge.ready()
+            await sim.wait(lambda _: sim.produced > 1000, seconds=60)
+            await cut_off(sim, FULL if soak else SHORT)
+            [gap] = await judged(bridge, kafka, topic_prefix)
+            produced = sim.produced
+            await sim.wait(lambda _: sim.produced > produced + 1000, seconds=60)
+            await finished(bridge, sim)
+            assert await bridge.stop() == 0, bridge.last_words()
+        trades = {trade.id for market in sim.stream.world.markets for trade in market.trades}
+        trades -= unsent(sim, "tradeId")
+        books = {
+            token: market.books[outcome].seq
+            for market in sim.stream.world.markets
+            for outcome, token in enumerate(market.tokens)
+        }
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}markets.")
+    found = decoded(published, f"{topic_prefix}markets.{'trade' if generation == 1 else 'trade-matched'}")
+    assert {data["tradeId"] for data, _ in found} == trades
+    # A mint is told of two tokens, by the tape of one.
+    names = Counter((data["tradeId"], data["matched"]) for data, _ in found)
+    assert max(names.values()) == 1
+    recovered = [data for data, source in found if source == "rest"]
+    assert recovered
+    assert (gap["state"], gap["recovered"]) == ("partly", len(recovered))
+    assert "trades over REST" in gap["how"]
+    assert last_numbers(published, topic_prefix) == books
+
+
+def last_numbers(published: Iterable[Published], prefix: str) -> dict[str, int]:
+    """Token → sequence number of the newest record of its book."""
+    found: dict[str, int] = {}
+    for one in published:
+        if one.topic.startswith(f"{prefix}markets.book-"):
+            meta = Schemas.shipped().decode(one.topic, one.value)[1]["meta"]
+            found[meta["id"]] = max(found.get(meta["id"], -1), meta["seq"])
+    return found
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_orders_and_fills_of_a_wallets_outage_are_all_there_once(
+    generation: Literal[1, 2],
+    kafka: Kafka,
+    topic_prefix: str,
+    tmp_path: Path,
+    soak: bool,  # noqa: FBT001 - a fixture
+) -> None:
+    """Two wallets over two sockets: what each placed, cancelled and filled is one record each, with the stream's identity."""
+    key = Key(token="ps_live_0123456789abcdef_" + "u" * 43, scopes=PREDICTSTREET_SCOPES, multi_wallet=True)
+    knobs = PredictStreetKnobs(generation=generation, rate_limit=0)
+    async with PredictStreetSim(seed=33, rate=200, keys=[key], wait_for=2, knobs=knobs) as sim:
+        gateway = private(sim, ONE, TWO, silence="600s", rest={"url": sim.rest_url})
+        config = configuration({"wallet": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            await bridge.ready()
+            await sim.wait(lambda _: sim.produced > 400, seconds=60)
+            await cut_off(sim, FULL if soak else SHORT)
+            gaps = await judged(bridge, kafka, topic_prefix, 2)
+            produced = sim.produced
+            await sim.wait(lambda _: sim.produced > produced + 400, seconds=60)
+            await finished(bridge, sim)
+            assert await bridge.stop() == 0, bridge.last_words()
+        wallets = sim.stream.portfolio.wallets.values()
+        placed = {order.id for wallet in wallets for order in wallet.orders.values()}
+        cancelled = {order.id for wallet in wallets for order in wallet.orders.values() if order.status == "CANCELLED"}
+        fills = {
+            (fill.trade, fill.order.id)
+            for fill in sim.stream.portfolio.fills
+            if generation == 2 or fill.adjustment == "NONE"
+        }
+        for each in sim.stream.drain():  # lived through, and not sent
+            data = each.change.data
+            {"order_placed": placed, "order_cancelled": cancelled}.get(each.change.type, set[str]()).discard(
+                data.get("orderId", data.get("id", ""))
+            )
+            fills.discard((data.get("tradeId", ""), data.get("orderId", "")))
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}wallet.")
+    orders = decoded(published, f"{topic_prefix}wallet.order-placed")
+    assert Counter(data["id"] for data, _ in orders) == Counter(placed)
+    ended = decoded(published, f"{topic_prefix}wallet.order-cancelled")
+    assert Counter(data["orderId"] or data["id"] for data, _ in ended) == Counter(cancelled)
+    matched = decoded(published, f"{topic_prefix}wallet.{'trade-matched' if generation == 1 else 'user-fill'}")
+    named = [data for data, _ in matched if data["orderId"]]
+    assert Counter((data["tradeId"], data["orderId"]) for data in named) == Counter(fills)
+    if generation == 2:
+        assert all(data["conditionId"] and data["tokenId"] for data in named)
+    recovered = Counter(source for data, source in [*orders, *ended, *matched])["rest"]
+    assert recovered
+    assert sum(gap["recovered"] for gap in gaps) == recovered
+    assert {gap["state"] for gap in gaps} == {"partly"}
+    assert all("orders placed and cancelled over REST; fills over REST" in gap["how"] for gap in gaps)
