@@ -24,7 +24,7 @@ from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.server import Simulator
 from bridge.sim.ticktock import TickTockSim
 from bridge.sim.ticktock_stream import TickTockKnobs
-from tests.unit.gateways import test_predictstreet, test_ticktock
+from tests.unit.gateways import test_predictstreet, test_predictstreet_user, test_ticktock
 from tests.unit.gateways.doubles import MemoryIntake
 
 FRESH = "ttk_live_another"
@@ -302,3 +302,49 @@ def ps_rekeyed(chosen: PredictStreetMarketSettings, key: str) -> PredictStreetMa
     found: Any = chosen.model_copy(update={"api_key": Secret(key)})
     assert isinstance(found, PredictStreetMarketSettings)
     return found
+
+
+async def test_a_revoked_key_ends_the_user_gateway_without_a_storm_and_another_revives_it() -> None:
+    """One refusal for each wallet, then nothing; with the new key each wallet's connection is up again."""
+    wallets = [f"0x{number:040x}" for number in range(1, 6)]
+    async with PredictStreetSim(rate=200, seed=2, keys=[test_predictstreet_user.multi()]) as sim:
+        chosen = test_predictstreet_user.settings(sim, *wallets)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, metrics):
+            await intake.until(lambda: gateway.status().connected)
+            assert await sim.revoke(state="api_key_suspended") == len(wallets)
+            await intake.until(lambda: gateway.status().refused)
+            assert "api_key_suspended" in str(gateway.status().detail)
+            assert (sim.accepted, sim.refused) == (len(wallets), 0), "it is not tried again"
+            sim.keys.add(Key(token=PS_FRESH, scopes=PREDICTSTREET_SCOPES, multi_wallet=True))
+            gateway.configure(chosen.model_copy(update={"api_key": Secret(PS_FRESH)}))
+            await intake.until(lambda: gateway.status().connected)
+            assert (sim.uses(PS_FRESH), sim.refused) == (len(wallets), 0)
+            assert not gateway.status().refused
+            assert metrics.total("connections_refused", gateway="wallet") == 0
+        for wallet in wallets:
+            assert intake.causes(f"wallet:{wallet}:1") == ["up", "down:refused", "up", "down:stopped"]
+
+
+async def test_fifty_wallets_turn_within_seconds_and_never_many_at_once() -> None:
+    """Each connection without a gap; at most eight are there twice."""
+    wallets = [f"0x{number:040x}" for number in range(1, 51)]
+    keys = [test_predictstreet_user.multi(), Key(token=PS_FRESH, scopes=PREDICTSTREET_SCOPES, multi_wallet=True)]
+    most = 0
+
+    def seen(sim: Simulator) -> bool:
+        nonlocal most
+        most = max(most, len(sim.connections))
+        return {each.key.token for each in sim.connections} == {PS_FRESH}
+
+    async with PredictStreetSim(rate=100, seed=2, keys=keys) as sim:
+        chosen = test_predictstreet_user.settings(sim, *wallets)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: gateway.status().connected, seconds=30)
+            gateway.configure(chosen.model_copy(update={"api_key": Secret(PS_FRESH)}))
+            began = asyncio.get_running_loop().time()
+            await sim.wait(seen, seconds=45)
+            assert asyncio.get_running_loop().time() - began < 45
+            await intake.until(lambda: turns(gateway) == len(wallets))
+            causes = {each.name: intake.causes(each.name) for each in gateway.status().connections}
+        assert len(wallets) < most <= len(wallets) + relay.AT_ONCE
+        assert set(map(tuple, causes.values())) == {("up",)}
