@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import xxhash
 
 from bridge.frame import Frame
 from bridge.gateways import relay
@@ -348,3 +349,56 @@ async def test_fifty_wallets_turn_within_seconds_and_never_many_at_once() -> Non
             causes = {each.name: intake.causes(each.name) for each in gateway.status().connections}
         assert len(wallets) < most <= len(wallets) + relay.AT_ONCE
         assert set(map(tuple, causes.values())) == {("up",)}
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        TickTockKnobs(seq_scope="connection"),
+        TickTockKnobs(snapshot_seq="same"),
+        TickTockKnobs(snapshot_seq="reset"),
+        TickTockKnobs(snapshot_shuffled=True, snapshot_type="created"),
+    ],
+    ids=["numbers of each connection", "old numbers", "numbers begin anew", "shuffled"],
+)
+async def test_no_state_goes_back_or_is_left_out_whatever_numbers_mean(knobs: TickTockKnobs) -> None:
+    """An observer whose connection never turns sees the same changes of each match and market, in the same order."""
+    async with TickTockSim(rate=1500, seed=5, knobs=knobs) as sim:
+        chosen = test_ticktock.settings(sim, rest=False)
+        async with (
+            test_ticktock.running(chosen) as (_, observed, _),
+            test_ticktock.running(chosen.model_copy(update={"max_age": 1.0})) as (gateway, intake, _),
+        ):
+            await intake.until(lambda: turns(gateway) == 3)
+            count = len(intake.frames)
+            await intake.until(lambda: len(intake.frames) > count + 500)
+            sim.pause()
+            observer = sim.connections[0]
+            await observed.until(lambda: len(observed.frames) == observer.written)
+        assert intake.causes("list") == ["up", "down:stopped"]
+        truth, seen = changes(observed.frames), changes(intake.frames)
+        assert len(seen) > 50
+        for entity, states in seen.items():
+            assert any(truth[entity][start : start + len(states)] == states for start in range(len(truth[entity]))), (
+                entity
+            )
+
+
+def changes(frames: list[Frame]) -> dict[str, list[int]]:
+    """For each entity what its states say, one after the other; what does not change counts once."""
+    found: dict[str, list[int]] = {}
+    for frame in frames:
+        gist = nested(frame.raw)
+        if gist.entity is not None:
+            states = found.setdefault(gist.entity, [])
+            # A snapshot may have another type than the change had; the state is what its data says.
+            content = xxhash.xxh3_64_intdigest(bytes(msgspec.json.decode(frame.raw, type=Told).data))
+            if states[-1:] != [content]:
+                states.append(content)
+    return found
+
+
+class Told(msgspec.Struct):
+    """A frame's data."""
+
+    data: msgspec.Raw
