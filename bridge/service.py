@@ -26,7 +26,7 @@ from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
 from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
 from bridge.frame import EVENT, Frame
-from bridge.gateways import kinds
+from bridge.gateways import kinds, schemas
 from bridge.intake import Intake
 from bridge.journals import Journals, opened_by
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
@@ -101,7 +101,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.instance = uuid.uuid4().hex
         self.address: str | None = None
-        self._catalog = catalog or Catalog.load()
+        self._catalog = catalog or Catalog.load(extra=schemas())
         self._plan = topics.plan(config, self._catalog)
         self._now = now
         self._started = now()
@@ -117,7 +117,7 @@ class Service:
         self._owned = config.lanes.owned(host)
         self._held = tuple(sorted({*self._owned, *config.lanes.covered(host)}))
         self._over = threading.Event()
-        self._ledger_codec = EntryCodec(self._catalog.own("ledger"))
+        self._ledger_codec = EntryCodec(self._catalog.own("ledger"), self._catalog.older("ledger"))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until nothing is left to do.

@@ -141,6 +141,10 @@ class Fleet:
         await asyncio.wait([task])
         self._changed()
 
+    def nudge(self, name: str) -> None:
+        """Have a socket look at its dialect's `due` now."""
+        self.sockets[name].nudge()
+
     def configure(self, settings: GatewaySettings) -> None:
         """Go by other settings from now on, each socket from its next connection on."""
         self.settings = settings

@@ -21,6 +21,7 @@ from bridge.settings import MIB, Duration, Settings, Size, WebSocketUrl
 
 if TYPE_CHECKING:
     import ssl
+    from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
@@ -69,6 +70,8 @@ class Gateway(ABC):
     Settings: ClassVar[type[GatewaySettings]]
     #: Whether its frames are a customer's own: topics, dead letters and status are kept apart.
     private: ClassVar[bool] = False
+    #: Where another package's gateway has its schemas: a folder with one named after `kind`. None: feedbridge's own.
+    schemas: ClassVar[Path | None] = None
     #: Types of frames that are part of the protocol and never published.
     control: ClassVar[frozenset[str]] = frozenset()
 

@@ -139,6 +139,10 @@ class Socket:
         """The stream is over and misses nothing: to be called before `run` is cancelled on purpose."""
         self._report_gone()
 
+    def nudge(self) -> None:
+        """The dialect's `due` was moved from outside: look at it now, if there is a connection."""
+        self._ring()
+
     # Changing hands; see `bridge.gateways.relay`
 
     def feed(self, intake: Intake) -> None:
@@ -173,6 +177,9 @@ class Socket:
     def hurry(self) -> None:
         """Ask the peer for a sign of life now, where the dialect can."""
         self.dialect.on_hurry(self._outside.monotonic())
+        self._ring()
+
+    def _ring(self) -> None:
         if self._transport is not None:
             self._rang = True
             self._transport.wake()
@@ -250,6 +257,7 @@ class Socket:
         except Closed as closed:
             return self._judged(of_close(closed, absent=self.dialect.absent))
         finally:
+            self._transport = None
             if self._alarm is not None:
                 self._alarm.cancel()
                 self._alarm = None

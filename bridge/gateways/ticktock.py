@@ -22,6 +22,8 @@ from bridge.gateways.dialect import Dialect, Reaction
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import ABSENT, LIVE, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
 from bridge.gateways.gist import Gist, nested
+from bridge.gateways.matches import Matches
+from bridge.gateways.offers import Offers, homeless
 from bridge.gateways.rest import Rest, decode
 from bridge.gateways.retry import SLOW, Verdict
 from bridge.settings import AmqpUrl, Duration, RestSettings, Settings, Token, Url
@@ -50,8 +52,6 @@ _SPORT: Final = "cs2"
 _CALLS_PER_MINUTE: Final = 300.0
 #: The most rows that a list has (contract 5.1).
 _LIST_LIMIT: Final = 200
-#: Seconds that a match's stream is kept after the match has left the list: its last settlements come late.
-_LINGER: Final = 120.0
 #: Seconds within which a good stream says something: `alive` comes every 10 s.
 _PROBE: Final = 15.0
 #: Seconds that streams which replace others may take to come up, and between looks.
@@ -101,6 +101,7 @@ class TickTockSettings(GatewaySettings):
         "of match ids: a stream for each.",
     )
     live_interval: Duration = Field(15.0, ge=1, description="How often the list of live matches is read.")
+    live_limit: int = Field(100, ge=1, description="How many such streams are held at most; the first in the list are.")
     rest: RestSettings | None = Field(None, description="Left out: no look-ups and no backfill.")
     recovery: RecoverySettings = Field(RecoverySettings(), description="How gaps are filled.")
 
@@ -133,6 +134,8 @@ class TickTock(Gateway):
         self._settings = settings
         #: Set when other settings are in force: `run` looks again what to hold.
         self._news = asyncio.Event()
+        #: Frames of markets have come that do not say of which match.
+        self._homeless = False
         self._fleet = Fleet(
             name, self.kind, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls
         )
@@ -225,7 +228,8 @@ class TickTock(Gateway):
         return [(f"match:{match}", self._dialect(match), match) for match in matches]
 
     def _dialect(self, match: str | None) -> Dialect:
-        return Stream(self._settings.url, self._key, match)
+        look = self._look if match is None and self._rest is not None else None
+        return Stream(self._settings.url, self._key, match, look=look)
 
     def _key(self) -> str:
         return self._settings.api_key.reveal()
@@ -262,6 +266,8 @@ class TickTock(Gateway):
             if self._fleet.state(name) is None:
                 self._fleet.open(name, dialect, hint=hint)
         await self._leave([name for name in self._fleet.sockets if name not in wanted], wanted)
+        if matches == "all" and self._rest is not None:
+            await self._offers(self._rest).run()
 
     async def _leave(self, names: list[str], others: Collection[str]) -> None:
         """Close streams that are wanted no more. others: which are to be there first, if they come soon."""
@@ -277,12 +283,10 @@ class TickTock(Gateway):
     async def _follow(self) -> None:
         """Hold a stream for each live match; returns where REST refuses the key."""
         assert self._rest is not None  # noqa: S101 - the settings say so
-        now = self._fleet.outside.monotonic()
         # What is open is left when it is not listed for a while, as any match; the stream of all matches at once.
-        last_seen = {name.partition(":")[2]: now for name in self._fleet.sockets if name != LIST}
+        held = [name.partition(":")[2] for name in self._fleet.sockets if name != LIST]
+        matches = Matches(self._settings.live_limit, held=held, now=self._fleet.outside.monotonic())
         while not self._fleet.refused:
-            now = self._fleet.outside.monotonic()
-            pause = self._settings.live_interval
             try:
                 live = await self._live(self._rest)
             except Refused as error:
@@ -292,15 +296,36 @@ class TickTock(Gateway):
                 self._fleet.log.warning("gateway_matches_unknown", reason=str(error))
             else:
                 self._fleet.idle = True
-                last_seen.update(dict.fromkeys(live, now))
-                for match in live:
+                turn = matches.listed(live, self._fleet.outside.monotonic())
+                for match in turn.close:
+                    await self._fleet.close(f"match:{match}")
+                for match in turn.hold:
                     await self._want(match)
                 if self._fleet.state(LIST) is not None:
-                    await self._leave([LIST], [f"match:{match}" for match in live])
-            for match in [match for match, seen in last_seen.items() if now - seen > _LINGER]:
-                del last_seen[match]
-                await self._fleet.close(f"match:{match}")
-            await self._fleet.outside.sleep(pause)
+                    await self._leave([LIST], [f"match:{match}" for match in turn.hold])
+                if turn.left_out:
+                    self._fleet.log.warning("gateway_matches_left_out", count=len(turn.left_out))
+            await self._fleet.outside.sleep(self._settings.live_interval)
+
+    def _offers(self, rest: Rest) -> Offers:
+        """What looks up whose a market is, if frames of the list stream do not say."""
+
+        def needed() -> bool:
+            found, self._homeless = self._homeless, False
+            return found
+
+        return Offers(
+            rest,
+            live=lambda: self._live(rest),
+            needed=needed,
+            learn=lambda pairs: self._fleet.intake.learn(self.name, pairs),
+            interval=self._settings.live_interval,
+            outside=self._fleet.outside,
+            log=self._fleet.log,
+        )
+
+    def _look(self, raw: bytes) -> None:
+        self._homeless = self._homeless or homeless(raw)
 
     async def _want(self, match: str) -> None:
         for name, dialect, hint in self._streams([match]):
@@ -363,14 +388,17 @@ class TickTock(Gateway):
 
 
 class Stream(Dialect):
-    """The list stream, or the detail stream of a match. key: returns the key; it must be in the URL."""
+    """The list stream, or the detail stream of a match. key: returns the key; it must be in the URL. look: is shown frames."""
 
-    def __init__(self, url: Url, key: Callable[[], str], match: str | None) -> None:
+    def __init__(
+        self, url: Url, key: Callable[[], str], match: str | None, *, look: Callable[[bytes], None] | None = None
+    ) -> None:
         """See the class."""
         self._url = url
         self._base = f"{url.origin}{url.path.rstrip('/')}/cs2/v1/stream"
         self._key = key
         self._match = match
+        self._show = look
         self.absent = match is not None
 
     def url(self) -> str:
@@ -390,11 +418,14 @@ class Stream(Dialect):
     def on_messages(self, messages: list[bytes], now: float) -> Reaction:  # noqa: ARG002 - no deadlines
         """Take everything for frames, `alive` too."""
         self.up = self.healthy = True
+        if self._show is not None:
+            # One of each turn of the loop will do: a feed whose frames do not say it has many.
+            self._show(messages[-1])
         return Reaction(messages)
 
     def renew(self) -> Stream:
         """Return another of the same stream."""
-        return Stream(self._url, self._key, self._match)
+        return Stream(self._url, self._key, self._match, look=self._show)
 
     def gist(self, raw: bytes) -> Gist:
         """See `bridge.gateways.gist`."""

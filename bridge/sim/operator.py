@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from bridge.sim.faults import Faults
+from bridge.sim.refusal import Misanswer
 from bridge.sim.sent import Sent, as_line
 
 if TYPE_CHECKING:
@@ -55,6 +56,28 @@ class Refuse(_Arguments):
     reason: str = ""
     times: int | None = None
     abort: bool = False
+
+
+class Answer(_Arguments):
+    """Answer requests over HTTP otherwise, or late; see `Misanswer`."""
+
+    path: str = "/"
+    status: int = 200
+    body: str | None = None
+    retry_after: str | None = None
+    delay: float = 0.0
+    times: int | None = None
+
+    def misanswer(self) -> Misanswer:
+        """What is to be answered."""
+        return Misanswer(
+            path=self.path,
+            status=self.status,
+            body=self.body,
+            retry_after=self.retry_after,
+            delay=self.delay,
+            left=self.times,
+        )
 
 
 class KeyState(_Arguments):
@@ -120,6 +143,10 @@ OPERATIONS: Final[dict[str, _Operation]] = {
     "refuse": (
         Refuse,
         lambda sim, a: sim.refuse(status=a.status, code=a.code, reason=a.reason, times=a.times, abort=a.abort),
+    ),
+    "answer": (
+        Answer,
+        lambda sim, a: setattr(sim, "misanswer", a.misanswer()),
     ),
     "accept": (Nothing, lambda sim, _: sim.accept()),
     "revoke": (KeyState, lambda sim, a: sim.revoke(a.key, state=a.state)),

@@ -115,6 +115,11 @@ class PredictStreetSim(Simulator):
         if refused is not None:
             return refused
         code, reason, key = self._judged(request)
+        most = self.knobs.connections
+        if key is not None and most and sum(each.key is key for each in self.connections) >= most:
+            self.refused += 1
+            self._told()
+            return web.json_response({"code": "too_many_connections"}, status=429, headers={"Retry-After": "1"})
         channel, wallet, vaults = "market", None, None
         if key is not None and gateway == "user":
             asked = request.headers.get("X-User-Wallet") or request.query.get("user_wallet")

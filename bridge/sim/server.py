@@ -24,7 +24,7 @@ from bridge.sim.faults import MIB, Faults
 from bridge.sim.keys import Key, Keyring
 from bridge.sim.options import wall_clock
 from bridge.sim.pace import ROOM, Pace
-from bridge.sim.refusal import Refusal
+from bridge.sim.refusal import Misanswer, Refusal
 from bridge.sim.script import Script
 from bridge.sim.sent import SentLog
 
@@ -100,6 +100,7 @@ class Simulator(ABC):
         self.sent = SentLog(keep=keep, spool=spool)
         self.script = script
         self.refusal: Refusal | None = None
+        self.misanswer: Misanswer | None = None
         self.clock = clock
         #: Data frames that the world has made so far; connections, handshakes and refusals since the start.
         self.produced = 0
@@ -259,8 +260,8 @@ class Simulator(ABC):
         self.refusal = Refusal(status=status, code=code, reason=reason, left=times, abort=abort)
 
     def accept(self) -> None:
-        """Refuse no more."""
-        self.refusal = None
+        """Refuse no more, and answer truly."""
+        self.refusal = self.misanswer = None
 
     @abstractmethod
     async def revoke(self, key: str | None = None, *, state: str | None = None) -> int:
@@ -480,5 +481,9 @@ class Simulator(ABC):
     async def _slowed(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         if self._delay and not request.path.startswith("/_sim/"):
             await asyncio.sleep(self._delay)
+        if (wrong := self.misanswer) is not None and wrong.applies(request.path):
+            await asyncio.sleep(wrong.delay)
+            if wrong.body is not None:
+                return wrong.response(wrong.body)
         response: web.StreamResponse = await handler(request)
         return response

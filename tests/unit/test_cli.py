@@ -385,7 +385,7 @@ def test_schemas_list_and_show(run: Run, config: str) -> None:
     assert "ticktock/alive" not in listed
     row = listed["ticktock/match.updated"]
     shown = [
-        json.loads(run("schemas", "show", what)[1])
+        json.loads(run("schemas", "show", what, "--avsc")[1])
         for what in ("match.updated", row["fingerprint"], "ticktock/match.updated")
     ]
     assert shown[0] == shown[1] == shown[2]
