@@ -153,6 +153,8 @@ class Fleet:
 
     def renew(self, *names: str, reason: str = KEY) -> None:
         """Have connections (all, or those) taken over by new ones, which are opened with what is now in force."""
+        if self._stopped:
+            return
         if reason == KEY:
             self._refused = None
         for name in names or tuple(self.sockets):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import xxhash
 
 from bridge.frame import Frame
 from bridge.gateways import relay
@@ -24,7 +25,7 @@ from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.server import Simulator
 from bridge.sim.ticktock import TickTockSim
 from bridge.sim.ticktock_stream import TickTockKnobs
-from tests.unit.gateways import test_predictstreet, test_ticktock
+from tests.unit.gateways import test_predictstreet, test_predictstreet_user, test_ticktock
 from tests.unit.gateways.doubles import MemoryIntake
 
 FRESH = "ttk_live_another"
@@ -302,3 +303,102 @@ def ps_rekeyed(chosen: PredictStreetMarketSettings, key: str) -> PredictStreetMa
     found: Any = chosen.model_copy(update={"api_key": Secret(key)})
     assert isinstance(found, PredictStreetMarketSettings)
     return found
+
+
+async def test_a_revoked_key_ends_the_user_gateway_without_a_storm_and_another_revives_it() -> None:
+    """One refusal for each wallet, then nothing; with the new key each wallet's connection is up again."""
+    wallets = [f"0x{number:040x}" for number in range(1, 6)]
+    async with PredictStreetSim(rate=200, seed=2, keys=[test_predictstreet_user.multi()]) as sim:
+        chosen = test_predictstreet_user.settings(sim, *wallets)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, metrics):
+            await intake.until(lambda: gateway.status().connected)
+            assert await sim.revoke(state="api_key_suspended") == len(wallets)
+            await intake.until(lambda: gateway.status().refused)
+            assert "api_key_suspended" in str(gateway.status().detail)
+            assert (sim.accepted, sim.refused) == (len(wallets), 0), "it is not tried again"
+            sim.keys.add(Key(token=PS_FRESH, scopes=PREDICTSTREET_SCOPES, multi_wallet=True))
+            gateway.configure(chosen.model_copy(update={"api_key": Secret(PS_FRESH)}))
+            await intake.until(lambda: gateway.status().connected)
+            assert (sim.uses(PS_FRESH), sim.refused) == (len(wallets), 0)
+            assert not gateway.status().refused
+            assert metrics.total("connections_refused", gateway="wallet") == 0
+        for wallet in wallets:
+            assert intake.causes(f"wallet:{wallet}:1") == ["up", "down:refused", "up", "down:stopped"]
+
+
+async def test_fifty_wallets_turn_within_seconds_and_never_many_at_once() -> None:
+    """Each connection without a gap; at most eight are there twice."""
+    wallets = [f"0x{number:040x}" for number in range(1, 51)]
+    keys = [test_predictstreet_user.multi(), Key(token=PS_FRESH, scopes=PREDICTSTREET_SCOPES, multi_wallet=True)]
+    most = 0
+
+    def seen(sim: Simulator) -> bool:
+        nonlocal most
+        most = max(most, len(sim.connections))
+        return {each.key.token for each in sim.connections} == {PS_FRESH}
+
+    async with PredictStreetSim(rate=100, seed=2, keys=keys) as sim:
+        chosen = test_predictstreet_user.settings(sim, *wallets)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: gateway.status().connected, seconds=30)
+            gateway.configure(chosen.model_copy(update={"api_key": Secret(PS_FRESH)}))
+            began = asyncio.get_running_loop().time()
+            await sim.wait(seen, seconds=45)
+            assert asyncio.get_running_loop().time() - began < 45
+            await intake.until(lambda: turns(gateway) == len(wallets))
+            causes = {each.name: intake.causes(each.name) for each in gateway.status().connections}
+        assert len(wallets) < most <= len(wallets) + relay.AT_ONCE
+        assert set(map(tuple, causes.values())) == {("up",)}
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        TickTockKnobs(seq_scope="connection"),
+        TickTockKnobs(snapshot_seq="same"),
+        TickTockKnobs(snapshot_seq="reset"),
+        TickTockKnobs(snapshot_shuffled=True, snapshot_type="created"),
+    ],
+    ids=["numbers of each connection", "old numbers", "numbers begin anew", "shuffled"],
+)
+async def test_no_state_goes_back_or_is_left_out_whatever_numbers_mean(knobs: TickTockKnobs) -> None:
+    """An observer whose connection never turns sees the same changes of each match and market, in the same order."""
+    async with TickTockSim(rate=1500, seed=5, knobs=knobs) as sim:
+        chosen = test_ticktock.settings(sim, rest=False)
+        async with (
+            test_ticktock.running(chosen) as (_, observed, _),
+            test_ticktock.running(chosen.model_copy(update={"max_age": 1.0})) as (gateway, intake, _),
+        ):
+            await intake.until(lambda: turns(gateway) == 3)
+            count = len(intake.frames)
+            await intake.until(lambda: len(intake.frames) > count + 500)
+            sim.pause()
+            observer = sim.connections[0]
+            await observed.until(lambda: len(observed.frames) == observer.written)
+        assert intake.causes("list") == ["up", "down:stopped"]
+        truth, seen = changes(observed.frames), changes(intake.frames)
+        assert len(seen) > 50
+        for entity, states in seen.items():
+            assert any(truth[entity][start : start + len(states)] == states for start in range(len(truth[entity]))), (
+                entity
+            )
+
+
+def changes(frames: list[Frame]) -> dict[str, list[int]]:
+    """For each entity what its states say, one after the other; what does not change counts once."""
+    found: dict[str, list[int]] = {}
+    for frame in frames:
+        gist = nested(frame.raw)
+        if gist.entity is not None:
+            states = found.setdefault(gist.entity, [])
+            # A snapshot may have another type than the change had; the state is what its data says.
+            content = xxhash.xxh3_64_intdigest(bytes(msgspec.json.decode(frame.raw, type=Told).data))
+            if states[-1:] != [content]:
+                states.append(content)
+    return found
+
+
+class Told(msgspec.Struct):
+    """A frame's data."""
+
+    data: msgspec.Raw
