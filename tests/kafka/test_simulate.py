@@ -9,15 +9,54 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import aio_pika
 import aiohttp
 import pytest
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
 
+from bridge.gateways.ticktock import TickTock, TickTockSettings
+from bridge.ops.metrics import Metrics
+from bridge.sim import TickTockSim
 from tests.servers.rabbitmq import PASSWORD, RabbitMQ
+from tests.unit.gateways.doubles import MemoryIntake
 
 pytestmark = pytest.mark.timeout(300)
+
+
+async def test_a_replay_takes_one_connection_and_leaves_no_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the ten connections and ten queues that TickTock allows (contract 1.3)."""
+    opened = []
+    connect = aio_pika.connect
+
+    async def counted(*args: Any, **options: Any) -> AbstractConnection:
+        if "client_properties" in options:  # the bridge's; the simulator's have none
+            opened.append(options["client_properties"])
+        connection: AbstractConnection = await connect(*args, **options)
+        return connection
+
+    monkeypatch.setattr(aio_pika, "connect", counted)
+    with RabbitMQ(tmp_path / "rabbitmq") as broker:
+        broker.start()
+        async with TickTockSim(seed=1, rate=50, amqp=broker.url) as sim:
+            given = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key, "rest": {"url": sim.rest_url}}
+            chosen = TickTockSettings.model_validate(given | {"recovery": {"amqp": {"url": broker.url}}})
+            gateway = TickTock("cs2", chosen, intake=MemoryIntake(), metrics=Metrics())
+            outcome = await gateway.replay(sim.clock() - 60_000)
+            assert outcome is not None
+            assert outcome.complete
+            assert gateway._rest is not None
+            await gateway._rest.close()
+            async with await connect(broker.url) as connection:
+                channel = await connection.channel()
+                with pytest.raises(ChannelNotFoundEntity):
+                    await channel.declare_queue("feedbridge.cs2", passive=True)
+    assert len(opened) == 1
 
 
 async def test_a_simulated_ticktock_publishes_what_is_asked_for(tmp_path: Path) -> None:
