@@ -18,6 +18,7 @@ from bridge.canonical import repeats_a_name
 from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
 from bridge.errors import BadFrame
 from bridge.frame import REST, STREAM
+from bridge.glance import Glance
 from bridge.markup import readable
 from bridge.paths import moment
 from bridge.placing import Placer
@@ -106,6 +107,12 @@ class Ways:
             name: Way(route, frame_type, name, Codec(frame_type), seq_scope=seq_scope, max_value=most(frame_type))
             for name, frame_type in route.kind.types.items()
         }
+        codecs = {name: way.codec for name, way in self._known.items() if way.publish}
+        self._glance = Glance(
+            {name: codec for name, codec in codecs.items() if isinstance(codec, Codec)},
+            envelope.shape,
+            nested=route.kind.nested,
+        )
         codec = UnknownCodec(route.kind.unknown)
         self._make: Callable[[str], Way] = lambda name: Way(
             route, route.kind.unknown, name, codec, seq_scope=seq_scope, max_value=most(route.kind.unknown)
@@ -123,6 +130,14 @@ class Ways:
 
     def sight(self, frame: Frame) -> Sighting | None:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
+        if frame.source == STREAM and (found := self._glance.read(frame.raw)) is not None:
+            whole, text = found
+            way = self._known[whole.type]
+            way.counts.received += 1
+            return self._sighting(frame, frame.raw, way, whole.meta, whole.data, text)
+        return self._sight_exactly(frame)
+
+    def _sight_exactly(self, frame: Frame) -> Sighting | None:
         raw = frame.raw
         try:
             raw = raw if frame.source == STREAM else readable(frame)
@@ -140,7 +155,14 @@ class Ways:
         if not way.publish:
             return None
         data, text = way.read(envelope, raw)
-        meta = envelope.meta
+        if way.codec.unknown:
+            self._glance.renew()
+        return self._sighting(frame, raw, way, envelope.meta, data, text)
+
+    def _sighting(  # noqa: PLR0917 - keywords cost
+        self, frame: Frame, raw: bytes, way: Way, meta: Any, data: Any, text: bytes
+    ) -> Sighting:
+        """What the window must know of a frame that was read. text: the canonical form of its payload."""
         if len(raw) > way.max_value // 2 and (size := len(way.encode(meta, data))) > way.max_value:
             raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
 
@@ -250,6 +272,7 @@ class Way:
     ) -> None:
         """name: the type as the gateway sends it. max_value: largest record value (bytes) that its topics take."""
         self.max_value = max_value
+        self.codec = codec
         self.type = name.encode(errors="replace")
         #: The header that says it.
         self.header = ("type", self.type)
