@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _hash: Final = xxhash.xxh3_64_intdigest
 #: A gateway may invent types; each is told apart for dedupe, up to this many.
 UNKNOWN_TYPES: Final = 1000
+#: Entities of a type whose hash is remembered.
+ENTITIES: Final = 4096
 #: What all types beyond those are called, and frames whose type can't be made out.
 UNKNOWN: Final = "unknown"
 
@@ -168,7 +170,9 @@ class Ways:
 
         content = _hash(text, way.seed)
         own = way.entity(meta, data)
-        entity = _hash(own.encode() if own else b"", way.family)
+        entity = way.entities.get(own)
+        if entity is None:
+            entity = way.enter(own)
         traits = way.traits
         named = way.identity(meta, data)
         if named is not None:
@@ -291,11 +295,20 @@ class Way:
         self.seq: Callable[[Any, Any], int | None] = codec.seq
         self.previous: Callable[[Any, Any], int | None] = codec.previous
         self.learns = bool(frame_type.learn)
+        #: Own entity → its hash, of those met last.
+        self.entities: dict[str | None, int] = {}
         self.learn: Callable[[Any, Any], list[tuple[str, str]]] = codec.learn
         only_seq = all(path == ("meta", "seq") for paths in frame_type.identity for path in paths)
         self.identity: Callable[[Any, Any], bytes | None] = (
             (lambda _meta, _data: None) if seq_scope == "connection" and only_seq else codec.identity
         )
+
+    def enter(self, own: str | None) -> int:
+        """Return the hash of an entity, and remember it."""
+        if len(self.entities) >= ENTITIES:
+            self.entities.clear()
+        entity = self.entities[own] = _hash(own.encode() if own else b"", self.family)
+        return entity
 
     def read(self, envelope: Any, raw: bytes) -> tuple[Any, bytes]:
         """The payload as a Struct, and its canonical text. Raises `BadFrame`."""
