@@ -7,7 +7,8 @@ LOCK ?=
 
 BIN := .venv/bin
 STAMP := .venv/installed
-CODE := bridge tests bench helm/values_schema.py
+NODE := .cache/asyncapi/installed
+CODE := bridge tests bench helm/values_schema.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -38,10 +39,11 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(BIN)/python -m pytest tests/model
 	@$(BIN)/python -m pytest tests/kafka tests/chaos
 
-check: install ## formatting, lint and types
+check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict $(CODE)
+	@$(BIN)/python -m bridge.history check
 
 format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -52,8 +54,14 @@ format: install ## format the code, mend what lint can mend, make the chart's sc
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
 	@$(BIN)/python -m bench
 
-tools: ## helm and helm-docs for the chart's tests, into .cache
+tools: $(NODE) ## helm and helm-docs for the chart's tests, the AsyncAPI parser, into .cache
 	@$(PYTHON) -m tests.helm.tools fetch
+
+$(NODE): tests/asyncapi/package-lock.json
+	@mkdir -p $(@D)
+	@cp tests/asyncapi/package.json tests/asyncapi/package-lock.json tests/asyncapi/validate.js $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 chart: install tools ## lint, render and judge the Helm chart and the image, offline once installed
 	@$(BIN)/python -m pytest tests/helm -n 2

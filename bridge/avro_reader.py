@@ -20,11 +20,14 @@ _MORE: Final = 0x80
 _DAMAGED: Final = (IndexError, ValueError, OverflowError)
 
 
-def reader(schema: Mapping[str, Any], classes: Mapping[str, Callable[..., Any]]) -> Callable[[bytes, int], Any]:
+def reader(
+    schema: Mapping[str, Any], classes: Mapping[str, Callable[..., Any]], *, whole: bool = True
+) -> Callable[[bytes, int], Any]:
     """Return the function (bytes, where the record begins) → record, which must end where the bytes do.
 
-    classes: by the record's name, without namespace; called with its fields as keywords. The function raises `BadData`
-    where the bytes are no such record. Raises `ConfigError` where the schema leaves the language.
+    classes: by the record's name, without namespace; called with its fields as keywords. whole: False: more fields may
+    follow, which are passed over. The function raises `BadData` where the bytes are no such record. Raises `ConfigError`
+    where the schema leaves the language.
     """
     shape = shape_reader.read(schema)
     module = Module(f"<{shape.branch} reader>")
@@ -32,16 +35,16 @@ def reader(schema: Mapping[str, Any], classes: Mapping[str, Callable[..., Any]])
     name = _record(module, shape, classes)
     read = module.compile()[name]
 
-    def whole(data: bytes, at: int) -> Any:
+    def checked(data: bytes, at: int) -> Any:
         try:
             found, end = read(data, at)
         except _DAMAGED as error:
             raise BadData(f"a damaged record ({type(error).__name__})", where=shape.name) from error
-        if end != len(data):  # a text cut short ends beyond it
+        if end != len(data) and (whole or end > len(data)):  # a text cut short ends beyond it
             raise BadData("a damaged record (wrong length)", where=shape.name)
         return found
 
-    return whole
+    return checked
 
 
 def _more(data: bytes, at: int, first: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -37,6 +37,8 @@ __all__ = [
 
 #: The folder of the bridge's own records, which is no kind of gateway.
 OWN: Final = "bridge"
+#: The folder of what the bridge's own records were like in versions before.
+HISTORY: Final = "history"
 
 _KIND_NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -108,6 +110,8 @@ class Catalog:
 
     kinds: Mapping[str, Kind]
     records: Mapping[str, Schema]
+    #: Name of an own record → its schemas in versions before this one, oldest first.
+    history: Mapping[str, Sequence[Schema]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: Path | None = None, *, extra: Sequence[Path] = ()) -> Catalog:
@@ -128,7 +132,8 @@ class Catalog:
                 raise ConfigError("this kind of gateway has schemas already", where=str(folder), mend="rename it")
             else:
                 kinds[folder.name] = _kind(folder)
-        return cls(MappingProxyType(kinds), MappingProxyType(records))
+        history = {name: _older(root / HISTORY / OWN / name) for name in records}
+        return cls(MappingProxyType(kinds), MappingProxyType(records), MappingProxyType(history))
 
     def kind(self, name: str) -> Kind:
         """Return a kind of gateway; raises ConfigError for one that has no schemas."""
@@ -141,6 +146,10 @@ class Catalog:
         if name not in self.records:
             raise ConfigError(f"feedbridge has no record {name!r} of its own", mend=nearest(name, self.records))
         return self.records[name]
+
+    def older(self, name: str) -> Sequence[Schema]:
+        """Return the schemas that one of the bridge's own records had before, oldest first."""
+        return self.history.get(name, ())
 
 
 def parsing_canonical_form(schema: Mapping[str, Any]) -> str:
@@ -170,6 +179,15 @@ def _own(folder: Path) -> Iterator[tuple[str, Schema]]:
         schema = read(path)
         parse(path, schema)
         yield path.stem, schema
+
+
+def _older(folder: Path) -> Sequence[Schema]:
+    """The schemas ``1.avsc``, ``2.avsc`` … of a folder; none where there is no such folder."""
+    schemas = []
+    for path in sorted(folder.glob("*.avsc"), key=lambda each: int(each.stem)):
+        schemas.append(read(path))
+        parse(path, schemas[-1])
+    return tuple(schemas)
 
 
 def _kind(folder: Path) -> Kind:

@@ -20,6 +20,7 @@ from bridge.frame import Disposition
 #: A code is one byte: a `Disposition` in the low three bits, traits above.
 DISPOSITION_MASK: Final = 0b111
 TRIPLE: Final = struct.Struct("<QQQ")
+ORDER: Final = struct.Struct("<q")
 #: A slice of the window is closed at this many identities or after 1/64 of the span; it expires as a whole.
 SLICE_IDENTITIES: Final = 4096
 SLICES_PER_SPAN: Final = 64
@@ -61,8 +62,8 @@ class Window:
         self._variants: dict[int, list[int]] = {}
         #: content → [how many records have it, how many of those came over REST and no live frame has matched yet]
         self._contents: dict[int, list[int]] = {}
-        #: entity → (content, time) of its last published state, least recently published first
-        self._last: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        #: entity → (content, time, order) of its last published state, least recently published first
+        self._last: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
         self._slices: deque[_Slice] = deque()
         self._slice = _Slice(0)
         #: The slice is closed at the first frame later than this (ms).
@@ -128,8 +129,19 @@ class Window:
                 return traits | UNCHANGED
         return traits
 
-    def remember(self, code: int, identity: int, content: int, entity: int, now: int) -> None:
-        """Take in one disposed frame: the one way into the window, live and from the ledger."""
+    def newest(self, entity: int) -> int:
+        """The gateway's time (ms) of the last state of an entity that the ledger told; 0: not known, or not from there."""
+        last = self._last.get(entity)
+        return 0 if last is None else last[2]
+
+    def remember(  # noqa: PLR0917 - keywords would cost as much as what it does
+        self, code: int, identity: int, content: int, entity: int, now: int, order: int = 0
+    ) -> None:
+        """Take in one disposed frame: the one way into the window, live and from the ledger.
+
+        order: of a state, its time by the gateway (ms); 0: not known. What is published live has none: states that this
+        process received are ordered by its journal.
+        """
         current = self._slice
         if now > self._until or len(current.identities) >= SLICE_IDENTITIES:
             current = self._turn(now)
@@ -147,14 +159,23 @@ class Window:
                 records[1] += 1
             records[0] += 1
             current.contents.append(content)
-        if code & STATE and disposition == PUBLISHED:
-            self._last[entity] = (content, now)
-            self._last.move_to_end(entity)
+        if code & STATE:
+            if disposition == PUBLISHED:
+                self._last[entity] = (content, now, order)
+                self._last.move_to_end(entity)
+            elif order and (last := self._last.get(entity)) is not None and order > last[2]:
+                self._last[entity] = (last[0], last[1], order)  # it still was so at that time
 
-    def replay(self, codes: bytes, hashes: bytes, at: int) -> None:
-        """Take in the frames of one ledger entry, in order. at: the entry's time (ms)."""
+    def replay(self, codes: bytes, hashes: bytes, at: int, orders: bytes = b"") -> None:
+        """Take in the frames of one ledger entry, in order. at: the entry's time (ms). orders: of those that are states."""
+        if not orders:
+            for code, (identity, content, entity) in zip(codes, TRIPLE.iter_unpack(hashes), strict=True):
+                self.remember(code, identity, content, entity, at)
+            return
+        told = ORDER.iter_unpack(orders)
         for code, (identity, content, entity) in zip(codes, TRIPLE.iter_unpack(hashes), strict=True):
-            self.remember(code, identity, content, entity, at)
+            order = next(told)[0] if code & STATE else 0
+            self.remember(code, identity, content, entity, at, order)
 
     def expire(self, now: int) -> None:
         """Forget what is older than the span. now: when the oldest frame not yet judged was received (ms)."""
@@ -164,7 +185,7 @@ class Window:
             self._forget(slices.popleft())
         last = self._last
         while last:
-            entity, (_, at) = next(iter(last.items()))
+            entity, (_, at, _) = next(iter(last.items()))
             if at >= horizon and len(last) <= self.max_identities:
                 break
             del last[entity]

@@ -71,6 +71,10 @@ RETRY: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Poisoned(LaneError):
+    """Kafka refused a record. It is known by now which frame becomes a dead letter; the ledger must be read again."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
@@ -194,7 +198,8 @@ class Lane:
                 self._become(STANDBY, str(fenced))
             except LaneError as error:
                 self._become(RECOVERING, str(error))
-                parts.pause(self._stopping, RETRY if self._clock() - born < SHORT_LIFE else 0.0)
+                waits = self._clock() - born < SHORT_LIFE and not isinstance(error, Undisposed | Poisoned)
+                parts.pause(self._stopping, RETRY if waits else 0.0)
             except BridgeError as error:
                 # Refused, unreachable, a missing topic: a person or time mends it; frames go on into the journal.
                 self._become(RECOVERING, str(error))
@@ -314,6 +319,7 @@ class Lane:
                 wrote = self._clock()
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
+        self._watch.taken()
         journal = parts.journal
         followed, until = self._followed(memory), journal.end
         while followed and pending.end < until:
@@ -403,6 +409,7 @@ class Lane:
             position=batch.position,
             codes=bytes(batch.codes),
             hashes=bytes(batch.hashes),
+            orders=bytes(batch.orders),
             learned=batch.learned,
             connections=self._outages.drain(batch.position, batch.now),
             gaps=self._outages.drain_gaps(),
@@ -473,7 +480,7 @@ class Lane:
                 pipeline.unfit.add(position)
             pipeline.poisoned[position] = ("refused_by_kafka", error.what)
             self._log.error("record_refused", topic=batch.records[index].topic, reason=error.what)
-        raise LaneError(str(aborted.error)) from aborted
+        raise Poisoned(str(aborted.error)) from aborted
 
     def _said(self, kind: str) -> Record:
         """An entry without frames: how far the journal is disposed of, and what there is to say of connections."""
@@ -501,7 +508,7 @@ class Lane:
             journal=parts.journal.id,
             **fields,
         )
-        return Record(parts.ledger_topic, str(parts.lane).encode(), parts.codec.encode(entry), [], now)
+        return Record(parts.ledger_topic, str(parts.lane).encode(), parts.codec.encode(entry), parts.codec.headers, now)
 
     def _wait(self, reason: str | None) -> None:
         """Kafka keeps the lane waiting, or no longer does. Logged once for each change."""

@@ -164,3 +164,15 @@ def unwrap(frame: Frame) -> Frame:
 
 
 _MOVED: Final = msgspec.json.Decoder(Moved)
+
+
+def roles(lanes: list[tuple[int, str]]) -> str:
+    """What a process does: one word where it does the same in all lanes."""
+    found: dict[str, list[str]] = {}
+    for lane, role in lanes:
+        found.setdefault(role, []).append(str(lane))
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(
+        f"{role} in lane{'s' if len(those) > 1 else ''} {' '.join(those)}" for role, those in sorted(found.items())
+    )

@@ -22,9 +22,10 @@ from bridge.cursors import Cursors
 from bridge.errors import BadData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from bridge.dedupe import Window
+    from bridge.frame import Headers
 
 ENTRY: Final = "ENTRY"
 FIRST: Final = "FIRST"
@@ -32,6 +33,8 @@ HEARTBEAT: Final = "HEARTBEAT"
 RESIGN: Final = "RESIGN"
 PLAN: Final = "PLAN"
 READY: Final = "READY"
+#: Header of an entry: the fingerprints of the older schemas that its own only adds to, 8 bytes each.
+EXTENDS: Final = "extends"
 
 #: Ids whose key is remembered at most; the longest unseen are forgotten first.
 MAX_KEYS: Final = 500_000
@@ -101,36 +104,68 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     gaps: list[Gap] = []
     chains: bytes = b""
     links: bytes = b""
+    orders: bytes = b""
 
 
 class EntryCodec:
-    """Entries to and from their Avro single-object encoding. schema: the ledger's, as parsed JSON."""
+    """Entries to and from their Avro single-object encoding, also those of other versions of feedbridge.
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        """Compile the schema once."""
-        self._prefix = SINGLE_OBJECT + fingerprint(schema)
+    While processes are upgraded one after the other, two versions share a ledger. An older one's schema is known here. A
+    newer one's only adds fields at the end, and a header of its records says which it adds to; they are passed over.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], older: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Compile the schemas once. schema: the ledger's, as parsed JSON. older: those of the versions before."""
+        own = fingerprint(schema)
+        self._prefix = SINGLE_OBJECT + own
         self._encode = RecordCodec(schema).encode
-        self._read: Callable[[bytes, int], Entry] = reader(
-            schema, {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection, "Gap": Gap}
-        )
+        self._read: Callable[[bytes, int], Entry] = reader(schema, _CLASSES)
+        known = {fingerprint(each): each for each in older} | {own: schema}
+        self._older = {name: reader(each, _CLASSES) for name, each in known.items() if name != own}
+        #: By fingerprint, the newest last; and what reads the fields that a newer schema begins with.
+        self._known = known
+        self._begins: dict[bytes, Callable[[bytes, int], Entry]] = {}
+        #: What the record of an entry carries, so that versions before this one can read it.
+        self.headers: Headers = [(EXTENDS, b"".join(self._older))] if self._older else []
 
     def encode(self, entry: Entry) -> bytes:
         """Return the value of the ledger record."""
         return self._prefix + self._encode(entry)
 
-    def decode(self, value: bytes) -> Entry:
-        """Read one back; times stay integers.
+    def decode(self, value: bytes, headers: Headers | dict[str, str | bytes | None] | None = None) -> Entry:
+        """Read one back; times stay integers. headers: of its record.
 
         Raises `BadData` where the value is none of ours: another program writes to the ledger topic, or a newer
-        version of feedbridge did.
+        version of feedbridge did that adds to none of the schemas known here.
         """
-        if not value.startswith(self._prefix):
-            raise BadData(
-                f"an entry of unknown schema ({value[:10].hex()})",
-                where="ledger",
-                mend="run the version of feedbridge that wrote it, or a newer one",
-            )
-        return self._read(value, len(self._prefix))
+        if value.startswith(self._prefix):
+            return self._read(value, len(self._prefix))
+        return self._foreign(value, headers)(value, len(self._prefix))
+
+    def _foreign(
+        self, value: bytes, headers: Headers | dict[str, str | bytes | None] | None
+    ) -> Callable[[bytes, int], Entry]:
+        """What reads an entry of another version."""
+        name = value[len(SINGLE_OBJECT) : len(self._prefix)]
+        if value.startswith(SINGLE_OBJECT):
+            if name in self._older:
+                return self._older[name]
+            told = dict(headers or ()).get(EXTENDS)
+            if isinstance(told, bytes):
+                bases = {told[at : at + len(name)] for at in range(0, len(told), len(name))}
+                base = next((each for each in reversed(self._known) if each in bases), None)
+                if base is not None and base not in self._begins:
+                    self._begins[base] = reader(self._known[base], _CLASSES, whole=False)
+                if base is not None:
+                    return self._begins[base]
+        raise BadData(
+            f"an entry of unknown schema ({value[:10].hex()})",
+            where="ledger",
+            mend="run the version of feedbridge that wrote it, or a newer one",
+        )
+
+
+_CLASSES: Final = {"LedgerEntry": Entry, "Learned": Learned, "Connection": Connection, "Gap": Gap}
 
 
 class Keys:
@@ -211,7 +246,7 @@ class Memory:
     def take(self, entry: Entry, at: int) -> None:
         """Add one entry. at: the broker's time of it (ms)."""
         if entry.codes:
-            self.window.replay(entry.codes, entry.hashes, at)
+            self.window.replay(entry.codes, entry.hashes, at, entry.orders)
             self.wrote[entry.journal] = at
         if self.known_since is not None and not self.entries:
             self.known_since = min(self.known_since, at)

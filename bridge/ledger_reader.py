@@ -128,7 +128,7 @@ class LedgerReader:
                     continue  # the client goes on by itself
                 raise self._explain(KafkaException(error))
             self._eof = False
-            yield self._codec.decode(each.value() or b""), each.timestamp()[1]
+            yield self._codec.decode(each.value() or b"", each.headers()), each.timestamp()[1]
 
     def at_end(self) -> bool:
         """Whether all committed entries are read, proved no longer than `PROOF` ago by an answer of the broker.

@@ -15,7 +15,7 @@ import xxhash
 
 from bridge import dedupe
 from bridge.cursors import REQUESTS
-from bridge.dedupe import TRIPLE
+from bridge.dedupe import ORDER, TRIPLE
 from bridge.errors import BadFrame, LaneError
 from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record, fills
 from bridge.lanes import MOVED
@@ -23,7 +23,7 @@ from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
-from bridge.route import Counts, Route, Sighting, Ways
+from bridge.route import NEWEST_EVENT, OLDEST_EVENT, Counts, Route, Sighting, Ways
 from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from bridge.frame import Headers
     from bridge.ledger import Memory
 
-#: An event time is the record's timestamp if it lies within these bounds of now (ms), design 6.3.
-OLDEST_EVENT: Final = 7 * 24 * 3600 * 1000
-NEWEST_EVENT: Final = 5 * 60 * 1000
 #: Headers, key and framing need some of what a topic takes (bytes).
 HEADROOM: Final = 128 << 10
 #: Largest value (bytes) of a record, where topics are made with max.message.bytes 16 MiB.
@@ -46,6 +43,9 @@ STAGE: Final = 200
 DETAIL: Final = 500
 #: So much earlier (ms) than it came here another process may have published a frame: its line was quicker, or its clock.
 LAG: Final = 2000
+#: For so long (ms) after a takeover, frames may still arrive that are older than what the process before published: a
+#: line may be slow. Not longer: a gateway whose clock was set back must not be held back by what it said before.
+WARY: Final = 10_000
 #: Events that begin or end an outage of an own connection, see `bridge.recovery`.
 _OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
 #: The header of each source.
@@ -79,6 +79,8 @@ class Batch:
     kept: str = ""
     #: What the ledger must know of chains, see `bridge.continuity`.
     chains: bytes = b""
+    #: For each state among the codes, its time by the gateway, see `bridge.route.Sighting`.
+    orders: bytearray = field(default_factory=bytearray)
     frames: int = 0
 
     def __bool__(self) -> bool:
@@ -127,6 +129,9 @@ class Pipeline:
         self._handover = Handover()
         #: Position at which the handover ends, until it has.
         self._settles = -1
+        #: Frames received before (ms) may be older than what the process before published, see `WARY`; whether any is.
+        self._wary_until = 0
+        self._wary = False
         self._presence = Presence()
         self._journal = ""
         self._own_numbers = seq_scope == "connection"
@@ -146,6 +151,8 @@ class Pipeline:
         self._settles = handover.until if handover is not None else -1
         self._journal = journal
         outages.said = self._said
+        self._wary_until = memory.last.at + WARY if handover is not None and memory.last is not None else 0
+        self._wary = False
         if handover is not None and self._own_numbers:
             memory.chains.clear()
         self.drain()
@@ -185,8 +192,9 @@ class Pipeline:
                     found.append(Seen(position, buried, 0, 0, dedupe.IDENTIFIED))
                     continue
                 if one is not None:
+                    order = one.order(frame.received) if one.traits & dedupe.STATE else 0
                     found.append(
-                        Seen(position, one.identity, one.content, one.entity, one.traits, buried, frame.received)
+                        Seen(position, one.identity, one.content, one.entity, one.traits, buried, frame.received, order)
                     )
         return found
 
@@ -234,6 +242,7 @@ class Pipeline:
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
+            self._wary = frames[0].received < self._wary_until
             self._memory.window.expire(min(now, frames[0].received))
             blind = self._memory.blind(self._journal, len(frames))
             batch.provable = 0 if blind is None else blind + LAG
@@ -258,7 +267,7 @@ class Pipeline:
             self._expire(batch)
         if batch.position == self._settles:
             self._settle(batch, batch.position)
-        elif self._settles >= 0:
+        elif self._settles >= 0 or self._wary:
             self._add(batch, self._outages.progress(batch.now), batch.position)
         batch.chains = self._memory.chains.drain()
 
@@ -319,7 +328,7 @@ class Pipeline:
         """
         fresh: list[_Fresh] = []
         position, settles = batch.position, self._settles
-        window, now = self._memory.window, batch.now
+        window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
         try:
             for frame, sighting in zip(frames, sightings, strict=True):
@@ -335,7 +344,7 @@ class Pipeline:
                 if frame.source == STREAM or not fills(frame):
                     seen(gateway, frame.connection, frame.received, sighting.meta)
                 way, identity, content, entity = sighting.way, sighting.identity, sighting.content, sighting.entity
-                if position < self._handover.until and self._superseded(sighting, position):
+                if (wary or position < self._handover.until) and self._superseded(sighting, position, frame.received):
                     self._outages.late(gateway, frame.connection, None, frame.received, superseded=True)
                     code = (sighting.traits & ~dedupe.STATE) | Disposition.SUPERSEDED
                     window.remember(code, identity, content, entity, now)
@@ -345,6 +354,8 @@ class Pipeline:
                 if disposition != dedupe.DUPLICATE or code & dedupe.FROM_REST:
                     batch.codes.append(code)
                     batch.hashes += TRIPLE.pack(identity, content, entity)
+                    if code & dedupe.STATE:
+                        batch.orders += ORDER.pack(sighting.order(frame.received))
                 if disposition == dedupe.DUPLICATE:
                     way.counts.duplicates += 1
                 elif disposition != Disposition.SUPERSEDED:
@@ -438,11 +449,21 @@ class Pipeline:
         """Whether a frame is not disposed of: what the ledger showed of it while it was observed holds."""
         return position >= self._handover.until or position in self._handover.waiting
 
-    def _superseded(self, sighting: Sighting, position: int) -> bool:
-        """Whether the ledger shows something newer than a frame that was observed before the takeover. Counts it."""
+    def _superseded(self, sighting: Sighting, position: int, received: int) -> bool:
+        """Whether a process before showed something newer than a frame, observed before the takeover or soon after. Counts it."""
         counts = sighting.way.counts
-        counts.received -= 1  # counted when it was observed
-        superseded = position in self._handover.superseded
+        if position < self._handover.until:
+            counts.received -= 1  # counted when it was observed
+            superseded = position in self._handover.superseded
+        else:
+            traits, window = sighting.traits, self._memory.window
+            superseded = bool(
+                traits & dedupe.STATE
+                and received < self._wary_until
+                and 0 < sighting.order(received) < window.newest(sighting.entity)
+                and window.judge(traits, sighting.identity, sighting.content, sighting.entity) & dedupe.DISPOSITION_MASK
+                == dedupe.PUBLISHED
+            )
         counts.superseded += superseded
         return superseded
 
@@ -466,7 +487,7 @@ class Pipeline:
                     if collides:
                         headers.append(("collision", b"1"))
                         way.counts.collisions += 1
-                at = way.event_time(meta, sighting.data)
+                at = sighting.at or way.event_time(meta, sighting.data)
                 if at is None or not oldest <= at <= newest:
                     at = received
                 encoded = key.encode()

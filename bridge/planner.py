@@ -172,7 +172,9 @@ class Planner:
         now = means.now()
         entry = Entry(kind=kind, instance=means.instance, at=now, lanes=means.count, **fields)
         value = means.codec.encode(entry)
-        return {each: Record(means.ledger_topic, str(each).encode(), value, [], now) for each in partitions}
+        return {
+            each: Record(means.ledger_topic, str(each).encode(), value, means.codec.headers, now) for each in partitions
+        }
 
     def _check(self) -> None:
         if self._means.give_up():

@@ -229,7 +229,7 @@ class _Try:
         limit: int,
     ) -> None:
         self._ledger = topics.own_name(config, Role.LEDGER)
-        self._codec = EntryCodec(catalog.own("ledger"))
+        self._codec = EntryCodec(catalog.own("ledger"), catalog.older("ledger"))
         self._roles = {each.name: each.role for each in topics.plan(config, catalog)}
         self._compacted = "compact" in config.topics.config.get("cleanup.policy", "")
         self._decoder = decoder
@@ -295,7 +295,7 @@ class _Try:
         begins: dict[int, int] = {}
         stretch = self._sweep.read(stretches, lambda done, whole: self._progress("ledger", done, whole), many=_ENTRIES)
         for (_, partition), offset, message in stretch:
-            entry = self._codec.decode(_bytes(message.value()))
+            entry = self._codec.decode(_bytes(message.value()), message.headers())
             begins.setdefault(partition, entry.at)
             verifier.entry(partition, offset, message.timestamp()[1], entry, edge=edge)
         return begins

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from bridge.frame import Frame
 
 _hash: Final = xxhash.xxh3_64_intdigest
+#: An event time is the record's timestamp if it lies within these bounds of now (ms), design 6.3.
+OLDEST_EVENT: Final = 7 * 24 * 3600 * 1000
+NEWEST_EVENT: Final = 5 * 60 * 1000
 #: A gateway may invent types; each is told apart for dedupe, up to this many.
 UNKNOWN_TYPES: Final = 1000
 #: What all types beyond those are called, and frames whose type can't be made out.
@@ -66,7 +69,10 @@ class Counts(msgspec.Struct):
 
 
 class Sighting(msgspec.Struct, gc=False):
-    """A frame that was read. own: its own entity, if it names one. The rest is what `dedupe.Window.admit` takes."""
+    """A frame that was read. own: its own entity, if it names one. at: its event time (ms), once it was looked for.
+
+    The rest is what `dedupe.Window.admit` takes.
+    """
 
     way: Way
     meta: Any
@@ -76,6 +82,17 @@ class Sighting(msgspec.Struct, gc=False):
     identity: int
     content: int
     entity: int
+    at: int | None = None
+
+    def order(self, received: int) -> int:
+        """Return a state's time by the gateway (ms), by which processes tell which is newer; 0: unknown, or beyond belief.
+
+        received: ms since the epoch.
+        """
+        at = self.at
+        if at is None:
+            at = self.at = self.way.event_time(self.meta, self.data)
+        return at if at is not None and received - OLDEST_EVENT <= at <= received + NEWEST_EVENT else 0
 
 
 class Ways:

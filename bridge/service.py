@@ -27,12 +27,12 @@ from bridge.dedupe import Window
 from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
 from bridge.filling import Filling
 from bridge.frame import EVENT, Frame
-from bridge.gateways import kinds
+from bridge.gateways import kinds, schemas
 from bridge.gateways.gateway import Outside
 from bridge.intake import Intake
 from bridge.journals import Journals, opened_by
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
-from bridge.lanes import Router
+from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
 from bridge.link import Linker
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from bridge.config import Config
     from bridge.gateways.gateway import Gateway
     from bridge.ledger import Connection
+    from bridge.reload import Change
     from bridge.topics import TopicPlan
 
 #: How often (s) Kafka or the registry is asked again while it does not answer.
@@ -107,7 +108,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.instance = uuid.uuid4().hex
         self.address: str | None = None
-        self._catalog = catalog or Catalog.load()
+        self._catalog = catalog or Catalog.load(extra=schemas())
         self._plan = topics.plan(config, self._catalog)
         self._now = now
         self._receive = receive
@@ -120,13 +121,15 @@ class Service:
         #: Gateways whose gaps are filled by themselves.
         self._fillable: frozenset[str] = frozenset()
         self._lanes: list[Lane] = []
+        #: How the last reload of the configuration ended, see `bridge.reload`.
+        self.reloaded: Callable[[], dict[str, Any] | None] = lambda: None
         #: Why the lanes can't be started yet.
         self._waiting: str | None = "starting"
         host = host or socket.gethostname()
         self._owned = config.lanes.owned(host)
         self._held = tuple(sorted({*self._owned, *config.lanes.covered(host)}))
         self._over = threading.Event()
-        self._ledger_codec = EntryCodec(self._catalog.own("ledger"))
+        self._ledger_codec = EntryCodec(self._catalog.own("ledger"), self._catalog.older("ledger"))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until nothing is left to do.
@@ -254,6 +257,7 @@ class Service:
             "lanes": [lane.status() for lane in self._lanes]
             or [{"lane": lane, "role": RECOVERING, "trouble": self._waiting} for lane in journal or self._held],
             "gateways": gateways,
+            "reload": self.reloaded(),
             "journal": {
                 "frames": journal.frames if journal else 0,
                 "bytes": journal.size if journal else 0,
@@ -261,6 +265,13 @@ class Service:
                 "full": journal.full if journal else False,
             },
         }
+
+    def configure(self, config: Config, change: Change) -> None:
+        """Go by another configuration, whose differences are known to be such that a running bridge can take."""
+        self.config = config
+        for gateway in self._gateways:
+            if gateway.name in change.gateways:
+                gateway.configure(change.gateways[gateway.name])
 
     def ready(self) -> tuple[bool, str]:
         """Whether frames flow from at least one gateway to Kafka, or would if this process took over; and why."""
@@ -274,7 +285,7 @@ class Service:
                 return False, f"lane {status['lane']}: no commit for {ago:.0f} s"
         if not any(gateway.status().connected for gateway in self._gateways):
             return False, "no gateway is connected"
-        return True, _roles([(lane.number, lane.role) for lane in self._lanes])
+        return True, roles([(lane.number, lane.role) for lane in self._lanes])
 
     def healthy(self) -> bool:
         """Whether the process itself makes progress; depends on nothing outside it."""
@@ -523,18 +534,6 @@ class Service:
             )
             for name, settings in self.config.gateways.items()
         ]
-
-
-def _roles(lanes: list[tuple[int, str]]) -> str:
-    """What a process does: one word where it does the same in all lanes."""
-    found: dict[str, list[str]] = {}
-    for lane, role in lanes:
-        found.setdefault(role, []).append(str(lane))
-    if len(found) == 1:
-        return next(iter(found))
-    return ", ".join(
-        f"{role} in lane{'s' if len(those) > 1 else ''} {' '.join(those)}" for role, those in sorted(found.items())
-    )
 
 
 def _topics_of(

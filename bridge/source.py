@@ -52,12 +52,14 @@ class Document:
 
     data: plain values. lines: the line of each value, the key's own line for the member of a mapping. origins: which
     ``${…}`` a text came from, by name. broken: places whose value could not be made out; what stands there is a stand-in.
+    files: those that ``${file:…}`` names.
     """
 
     data: object = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
     broken: set[KeyPath] = field(default_factory=set)
+    files: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, path: KeyPath) -> int:
@@ -318,6 +320,7 @@ class _Reading:
         return filled
 
     def file(self, name: str, path: KeyPath) -> str:
+        self.document.files.add(self.folder / name)
         raw = _bytes(self.folder / name, MAX_SECRET_BYTES)
         if isinstance(raw, str):
             self.fault(path, f"the file {name} can't be read: {raw}")

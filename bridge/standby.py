@@ -55,7 +55,8 @@ class Handover(msgspec.Struct, frozen=True):
 class Seen(msgspec.Struct, frozen=True, gc=False):
     """A frame of the own journal as the window sees it.
 
-    buried: its identity as a dead letter, should it become one. at: when it was received, ms since the epoch.
+    buried: its identity as a dead letter, should it become one. at: when it was received, ms since the epoch. order: of a
+    state, its time by the gateway (ms); 0: not known.
     """
 
     position: int
@@ -65,6 +66,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     traits: int
     buried: int = 0
     at: int = 0
+    order: int = 0
 
 
 class Outage(msgspec.Struct, frozen=True, gc=False):
@@ -168,11 +170,18 @@ class Pending:
             frozenset(
                 seen.position
                 for seen, _ in self._frames.values()
-                if seen.traits & dedupe.STATE and self._shown.get(seen.entity, -1) > seen.position
+                if seen.traits & dedupe.STATE and self._is_behind(seen)
             ),
             frozenset(outage.position for outage in self._outages),
             proved=not self._forgot,
         )
+
+    def _is_behind(self, seen: Seen) -> bool:
+        """Whether the ledger shows a newer state of the entity: by the gateway's time, else by the own journal's order."""
+        shown = self._memory.window.newest(seen.entity)
+        if shown and seen.order and shown != seen.order:
+            return shown > seen.order
+        return self._shown.get(seen.entity, -1) > seen.position
 
     def forget(self, before: float) -> int:
         """Give up waiting for frames that came before (monotonic, s); returns how many. For frames that never match."""
@@ -260,6 +269,8 @@ class Watch:
         self._last: Entry | None = None
         self._behind: dict[str, float] = {}
         self._fenced_at: float | None = None
+        #: Whether the lane was taken by another since this process last took it.
+        self._lost = False
         self._missed_at: float | None = None
 
     def begin(self, now: float, last: Entry | None = None) -> None:
@@ -281,9 +292,13 @@ class Watch:
 
     def fenced(self, now: float) -> None:
         """The lane was taken from this process: be more patient, and not as patient as the other."""
-        self._fenced_at = now
+        self._fenced_at, self._lost = now, True
         longest = self._after * MOST_PATIENCE
         self._patience = min(self._patience * (1.2 + 0.8 * self._chance()), longest)
+
+    def taken(self) -> None:
+        """The own process fenced whoever had the lane, and has read all of theirs: the last entry is its own."""
+        self._lost = False
 
     def gateway(self, name: str, *, own: bool, active: bool, now: float) -> None:
         """Say whether a gateway is up here and, by the ledger, at the active."""
@@ -306,7 +321,7 @@ class Watch:
             return "vacant" if self._heard is not None else None
         if last.kind == RESIGN:
             return "resigned"
-        if last.journal == journal and self._fenced_at is None:
+        if last.journal == journal and not self._lost:
             return "own"  # its writer held the journal that this process holds now, so it is gone
         if self._heard is not None and now - self._heard >= self._patience:
             return "silent"

@@ -143,10 +143,11 @@ def log_level() -> str | None:
 
 
 def load_catalog() -> Catalog:
-    """Read the schemas that ship with the package."""
+    """Read the schemas of all kinds of gateways that are installed."""
+    from bridge import gateways
     from bridge.catalog import Catalog
 
-    return Catalog.load()
+    return Catalog.load(extra=gateways.schemas())
 
 
 def show_findings(findings: Sequence[tuple[str, bool, str]], *, as_json: bool) -> None:

@@ -37,9 +37,14 @@ def run(*, path: Path) -> None:
 
     The first signal ends it gracefully: what is received is published, and what can't be within shutdown.timeout stays
     in the journal for the next start. A second signal ends it at once.
+
+    SIGHUP reads the configuration again: keys, subscriptions, matches, ages of connections and the log change while it
+    runs; what can't is refused, and then nothing changes. A file that ${file:PATH} names is read again when it changes.
     """
     # Nothing runs yet that would have to be ended: a signal while modules are loaded is a graceful end as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # What it asks for is done by reading the file below.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import asyncio
 
     config = load(path, log_as_configured=True)
@@ -47,7 +52,7 @@ def run(*, path: Path) -> None:
 
     service = Service(config)
     _spare_the_collector()
-    asyncio.run(_serve(service, shutdown=config.shutdown.timeout))
+    asyncio.run(_serve(service, path, shutdown=config.shutdown.timeout))
 
 
 def _spare_the_collector() -> None:
@@ -59,13 +64,34 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _serve(service: Service, *, shutdown: float) -> None:
+async def _serve(service: Service, path: Path, *, shutdown: float) -> None:
     import asyncio
 
+    from bridge.reload import Reloader
+
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number, shutdown)
-    await service.run(stop)
+        loop.add_signal_handler(number, _stop, stop, number, shutdown)
+    reloader = Reloader(
+        path,
+        service.config,
+        environ=os.environ,
+        apply=service.configure,
+        relog=lambda config: configure_logs(level=config.log.level, form=config.log.format),
+        metrics=service.metrics,
+    )
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+    service.reloaded = reloader.status
+    reloading = asyncio.create_task(reloader.run(), name="reloads")
+    reloading.add_done_callback(lambda _: stop.set())
+    try:
+        await service.run(stop)
+    finally:
+        reloading.cancel()
+        await asyncio.wait([reloading])
+    if not reloading.cancelled():
+        await reloading
 
 
 def _stop(stop: asyncio.Event, number: int, shutdown: float) -> None:

@@ -21,6 +21,7 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.catalog import Catalog
     from bridge.config import Config
     from bridge.registry import Registry
     from bridge.topics import TopicPlan
@@ -65,35 +66,68 @@ def schemas_list(*, path: Path | None, as_json: bool) -> None:
 
 @schemas.command(
     "show",
+    short_help="Show a schema, with an example record, its topic, key and identity.",
     examples=[
         "feedbridge schemas show match.updated",
-        "feedbridge schemas show ticktock/unknown",
-        "feedbridge schemas show gap",
+        "feedbridge schemas show ticktock/unknown --json",
+        "feedbridge schemas show gap --avsc",
     ],
 )
 @click.argument("what", metavar="TYPE")
-def schemas_show(*, what: str) -> None:
-    """Print the schema of a frame type, as consumers see it.
+@click.option("--avsc", is_flag=True, help="Print the schema alone, as it is registered.")
+@json_option
+def schemas_show(*, what: str, avsc: bool, as_json: bool) -> None:
+    """Show what consumers get of a frame type: topic, key, identity, an example record, the schema.
 
     TYPE is a frame type (with its kind before it where several kinds have it), one of the bridge's own records, or the
-    fingerprint of a schema.
+    fingerprint of a schema. The example is a frame of the simulated gateway, and the record that the bridge makes of it.
     """
-    from bridge import terminal
+    from bridge import portrait, terminal
 
     catalog = load_catalog()
+    name, schema = _find(catalog, what)
+    if avsc:
+        terminal.document(schema)
+        return
+    found = portrait.of(catalog, name)
+    if as_json:
+        terminal.document(found | {"schema": schema})
+        return
+    for line in portrait.lines(found):
+        terminal.line(line)
+    terminal.line("")
+    terminal.document(schema)
+
+
+def _find(catalog: Catalog, what: str) -> tuple[str, Mapping[str, Any]]:
+    """(``kind/type``, schema) of what was asked for. Raises UsageError where that is nothing, or several things."""
+    from bridge.catalog import OWN
+
     every: dict[str, Mapping[str, Any]] = {
         f"{kind.name}/{each.type}": each.schema
         for kind in catalog.kinds.values()
         for each in (*kind.types.values(), kind.unknown)
     }
-    every |= {f"bridge/{name}": schema for name, schema in catalog.records.items()}
+    every |= {f"{OWN}/{name}": schema for name, schema in catalog.records.items()}
     found = [name for name in every if what in {name, name.partition("/")[2]}]
     found = found or [name for name, schema in every.items() if what.lower() == _fingerprint(schema)]
     if not found:
         raise click.UsageError(f"there is no schema of {what!r}, `feedbridge schemas list` lists them")
     if len(found) > 1:
         raise click.UsageError(f"several kinds have a type {what!r}, name one of {', '.join(found)}")
-    terminal.document(every[found[0]])
+    return found[0], every[found[0]]
+
+
+@schemas.command("asyncapi", examples=["feedbridge schemas asyncapi -c feedbridge.yaml > asyncapi.json"])
+@config_option
+def schemas_asyncapi(*, path: Path) -> None:
+    """Print the topics with keys, headers and schemas as an AsyncAPI 3 document (JSON).
+
+    For catalogues and code generators. It holds no secret and asks nobody.
+    """
+    from bridge import asyncapi, terminal
+
+    terminal.document(asyncapi.document(load(path), load_catalog()))
 
 
 @schemas.command("check", examples=["feedbridge schemas check -c feedbridge.yaml"])

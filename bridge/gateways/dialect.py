@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from bridge.gateways.gist import Gist, plain
 from bridge.gateways.retry import Ending
 
 NEVER: Final = math.inf
@@ -52,6 +53,17 @@ class Dialect(ABC):
     @abstractmethod
     def on_messages(self, messages: list[bytes], now: float) -> Reaction:
         """Messages have arrived, at least one."""
+
+    @abstractmethod
+    def renew(self) -> Dialect:
+        """Return another for the same stream, for a connection beside this one."""
+
+    def gist(self, raw: bytes) -> Gist:
+        """Return what a frame says, whichever connection brought it."""
+        return plain(raw)
+
+    def on_hurry(self, now: float) -> None:  # noqa: B027 - most peers can't be asked
+        """Have `due` come at once, to ask something that a peer which is still there answers."""
 
     def on_timer(self, now: float) -> Reaction:  # noqa: ARG002 - the default has nothing to do
         """`due` is reached."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec import structs
 
 from bridge.gateways.dialect import Dialect
 from bridge.gateways.gateway import (
@@ -25,12 +26,14 @@ from bridge.gateways.gateway import (
     RejectedSubscription,
     State,
 )
+from bridge.gateways.relay import KEY, OPENING, Relay
 from bridge.gateways.socket import Socket
 from bridge.ops.redaction import redactor
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from bridge.gateways.retry import Ending
     from bridge.ops.metrics import Metrics
 
 
@@ -54,8 +57,9 @@ class Fleet:
         outside: Outside | None = None,
         tls: ssl.SSLContext | None = None,
         apart: bool = False,
+        turned: Callable[[str, Dialect], None] = lambda _name, _dialect: None,
     ) -> None:
-        """Hold no socket yet."""
+        """Hold no socket yet. turned: told of each connection that has a new dialect, see `renew`."""
         self.name = name
         self.intake = intake
         self.metrics = metrics
@@ -66,10 +70,12 @@ class Fleet:
         self.rejected: list[RejectedSubscription] = []
         self._apart = apart
         self._kind = kind
-        self._settings = settings
+        self.settings = settings
+        self.sockets: dict[str, Socket] = {}
+        self.tasks: dict[str, asyncio.Task[Ending]] = {}
+        self._turned = turned
+        self._relay = Relay(self)
         self._tls = tls
-        self._sockets: dict[str, Socket] = {}
-        self._tasks: dict[str, asyncio.Task[object]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._stopped = False
         self._was_live = False
@@ -82,20 +88,36 @@ class Fleet:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                group.create_task(self._relay.watch(), name=f"{self.name} ages")
                 yield group
         finally:
             self._stopped = True
             self._changed()
 
-    def socket(self, name: str, dialect: Dialect, *, hint: str | None = None) -> Socket:
-        """Return a socket that is not part of the fleet, for a probe."""
+    @property
+    def group(self) -> asyncio.TaskGroup:
+        """Where the tasks of this fleet run, while it sails."""
+        if self._group is None:
+            raise RuntimeError("the fleet does not sail")
+        return self._group
+
+    def socket(
+        self,
+        name: str,
+        dialect: Dialect,
+        *,
+        hint: str | None = None,
+        intake: Intake | None = None,
+        successor: bool = False,
+    ) -> Socket:
+        """Return a socket that is not part of the fleet: for a probe, or to take over. intake: its own, where it has one."""
         return Socket(
             self.name,
             name,
             dialect,
-            settings=self._settings,
-            intake=self.intake,
-            log=self.log,
+            settings=self.settings,
+            intake=self.intake if intake is None else intake,
+            log=self.log.bind(successor=True) if successor else self.log,
             metrics=self.metrics,
             outside=self.outside,
             hint=hint,
@@ -105,22 +127,47 @@ class Fleet:
 
     def open(self, name: str, dialect: Dialect, *, hint: str | None = None) -> None:
         """Add a socket and start it."""
-        if self._group is None:
-            raise RuntimeError("the fleet does not sail")
-        socket = self._sockets[name] = self.socket(name, dialect, hint=hint)
-        self._tasks[name] = self._group.create_task(socket.run(), name=f"{self.name} {name}")
+        socket = self.sockets[name] = self.socket(name, dialect, hint=hint)
+        self.tasks[name] = self.group.create_task(socket.run(), name=f"{self.name} {name}")
 
     async def close(self, name: str) -> None:
         """End a socket whose stream is over, which is no gap."""
-        socket, task = self._sockets.pop(name), self._tasks.pop(name)
+        turning = self._relay.leave(name)
+        if turning is not None:
+            await asyncio.wait([turning])
+        socket, task = self.sockets.pop(name), self.tasks.pop(name)
         socket.dismiss()
         task.cancel()
         await asyncio.wait([task])
         self._changed()
 
+    def nudge(self, name: str) -> None:
+        """Have a socket look at its dialect's `due` now."""
+        self.sockets[name].nudge()
+
+    def configure(self, settings: GatewaySettings) -> None:
+        """Go by other settings from now on, each socket from its next connection on."""
+        self.settings = settings
+        for socket in self.sockets.values():
+            socket.configure(settings)
+
+    def renew(self, *names: str, reason: str = KEY) -> None:
+        """Have connections (all, or those) taken over by new ones, which are opened with what is now in force."""
+        if reason == KEY:
+            self._refused = None
+        for name in names or tuple(self.sockets):
+            self._relay.turn(name, reason)
+
+    def replace(self, socket: Socket, task: asyncio.Task[Ending]) -> None:
+        """Another socket is the connection of its name now."""
+        socket.configure(self.settings)
+        self.sockets[socket.name], self.tasks[socket.name] = socket, task
+        self._turned(socket.name, socket.dialect)
+        self._changed()
+
     def state(self, name: str) -> State | None:
         """Return the state of a socket; None where there is none of that name."""
-        socket = self._sockets.get(name)
+        socket = self.sockets.get(name)
         return None if socket is None else socket.state
 
     def refuse(self, reason: str) -> None:
@@ -133,17 +180,28 @@ class Fleet:
     def refused(self) -> str | None:
         """Why the key is refused; None where it is not. One refusal is enough to open nothing new with this key."""
         if self._refused is None:
-            for socket in self._sockets.values():
+            for socket in self.sockets.values():
                 if socket.state == REFUSED:
                     return socket.status().detail
         return self._refused
 
     def status(self) -> GatewayStatus:
         """Return how the gateway stands."""
-        connections = [socket.status() for socket in self._sockets.values()]
+        connections = [
+            structs.replace(socket.status(), turns=self._relay.turns(name), turning=self._relay.note(name))
+            for name, socket in self.sockets.items()
+        ]
         states = {each.state for each in connections}
         frames = [each.last_frame for each in connections if each.last_frame is not None]
         trouble = next((each.detail for each in connections if each.detail and each.state != ABSENT), None)
+        kept = next(
+            (
+                f"{each.name} can't turn: {each.turning}"
+                for each in connections
+                if each.turning != OPENING and each.turning
+            ),
+            None,
+        )
         absent = next((each.detail for each in connections if each.detail), None)
         state = self._state(states)
         return GatewayStatus(
@@ -153,7 +211,7 @@ class Fleet:
             connected=state == LIVE,
             refused=state == REFUSED,
             last_frame=max(frames, default=None),
-            detail=self._refused or trouble or self.note or absent,
+            detail=self._refused or trouble or kept or self.note or absent,
             connections=connections,
             rejected=list(self.rejected),
         )
@@ -171,15 +229,15 @@ class Fleet:
         return RECONNECTING if self._was_live else CONNECTING
 
     def _changed(self) -> None:
-        states = {socket.state for socket in self._sockets.values()}
+        states = {socket.state for socket in self.sockets.values()}
         live = self._state(states) == LIVE
         self._was_live = self._was_live or LIVE in states
         self.metrics.gateway_connected.labels(self.name).set(int(live))
-        refused = sum(socket.state == REFUSED for socket in self._sockets.values())
+        refused = sum(socket.state == REFUSED for socket in self.sockets.values())
         self.metrics.connections_refused.labels(self.name).set(refused)
 
     def _context(self) -> ssl.SSLContext | None:
         """Return the one TLS context of the gateway: making one reads all certificates of the machine."""
-        if self._tls is None and self._settings.url.scheme == "wss":
+        if self._tls is None and self.settings.url.scheme == "wss":
             self._tls = ssl.create_default_context()
         return self._tls

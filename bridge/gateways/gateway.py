@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 from pydantic import Field
@@ -21,6 +21,7 @@ from bridge.settings import MIB, Duration, Settings, Size, WebSocketUrl
 
 if TYPE_CHECKING:
     import ssl
+    from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
@@ -48,6 +49,16 @@ class GatewaySettings(Settings):
     max_frame: Size = Field(
         16 * MIB, ge=64 * 1024, description="A longer frame ends the connection and is recorded as a gap (oversize)."
     )
+    max_age: Annotated[Duration, Field(ge=1)] | None = Field(
+        None,
+        description="A connection gives way to a new one before it is so old, without a gap: a random part of up to a fifth "
+        "earlier, so that not all turn at once. For servers and proxies that close connections after some hours.",
+    )
+    max_connections: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="How many connections the gateway lets the key hold. Where a second one beside the first would be too "
+        "many, the first is closed before the second is opened, and the gap is recorded.",
+    )
 
 
 class Gateway(ABC):
@@ -60,6 +71,8 @@ class Gateway(ABC):
     Settings: ClassVar[type[GatewaySettings]]
     #: Whether its frames are a customer's own: topics, dead letters and status are kept apart.
     private: ClassVar[bool] = False
+    #: Where another package's gateway has its schemas: a folder with one named after `kind`. None: feedbridge's own.
+    schemas: ClassVar[Path | None] = None
     #: Types of frames that are part of the protocol and never published.
     control: ClassVar[frozenset[str]] = frozenset()
 
@@ -99,6 +112,15 @@ class Gateway(ABC):
         """Who can be asked for what is missing; None where nothing is configured that could be."""
         return None
 
+    #: Settings that may change while it runs, see `configure`.
+    reloadable: ClassVar[frozenset[str]] = frozenset(
+        {"silence", "connect_timeout", "max_frame", "max_age", "max_connections"}
+    )
+
+    def configure(self, settings: Any) -> None:
+        """Go by other settings from now on: they differ in nothing but what is `reloadable`. Must not fail."""
+        raise NotImplementedError(f"{type(self).__name__} takes no other settings while it runs")
+
     @abstractmethod
     async def run(self) -> None:
         """Hold the sockets until cancelled."""
@@ -132,7 +154,10 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one connection stands. since, last_frame: ms since the epoch. reconnects: since the start of the process."""
+    """How one connection stands. since, last_frame: ms since the epoch. reconnects: since the start of the process.
+
+    turns: how often another one took over without a gap. turning: what holds up the one that is to take over now.
+    """
 
     name: str
     state: State
@@ -141,6 +166,8 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     reconnects: int
     detail: str | None
+    turns: int = 0
+    turning: str | None = None
 
 
 class RejectedSubscription(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from msgspec import Raw
 from bridge.errors import BadData, Refused, Unreachable
 from bridge.frame import REST, Frame
 from bridge.gateways.gateway import Intake, Outside
+from bridge.gateways.market_list import Market, MarketList
 from bridge.gateways.rest import Rest, decode
 from bridge.gateways.retry import SLOW
 from bridge.gateways.subscriptions import BOOK, normal
@@ -40,16 +41,20 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Markets:
-    """Token id → place, from ``GET /api/markets``."""
+    """Token id → place, from the list of markets."""
 
     def __init__(self, rest: Rest) -> None:
         """Know nothing yet."""
-        self._rest = rest
+        self._list = MarketList(rest)
+        #: What the last `read` has found, and whether there may be more.
+        self.listed: list[Market] = []
+        self.cut = False
         self._places: dict[str, Place] = {}
 
     async def read(self) -> dict[str, str]:
         """Read the list and return token id → condition id. Raises as `Rest.get` does."""
-        for row in decode(await self._rest.get("/api/markets"), _Markets).markets:
+        self.listed, self.cut = await self._list.read(), self._list.cut
+        for row in self.listed:
             condition = row.conditionId.lower() if row.conditionId else None
             for outcome, token in enumerate((row.yesTokenId, row.noTokenId)):
                 if token:
@@ -165,14 +170,3 @@ def book_frame(token: str, place: Place, body: bytes) -> bytes:
     if place.condition is not None:
         data["conditionId"] = place.condition
     return msgspec.json.encode({**envelope, "data": data})
-
-
-class _Market(msgspec.Struct):
-    symbol: str
-    conditionId: str | None = None  # noqa: N815 - the gateway's name
-    yesTokenId: str | None = None  # noqa: N815 - the gateway's name
-    noTokenId: str | None = None  # noqa: N815 - the gateway's name
-
-
-class _Markets(msgspec.Struct):
-    markets: list[_Market]

@@ -11,14 +11,16 @@ import contextlib
 import re
 import ssl
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
+from bridge.gateways.agreement import ANSWER_TIMEOUT, Difference
+from bridge.gateways.answer import CONTROL
+from bridge.gateways.dialect import Dialect
+from bridge.gateways.firehose import ALL, Firehose, within
 from bridge.gateways.fleet import Fleet
 from bridge.gateways.gateway import (
     REFUSED,
@@ -27,18 +29,22 @@ from bridge.gateways.gateway import (
     GatewayStatus,
     Intake,
     Outside,
-    RejectedSubscription,
 )
-from bridge.gateways.hole import Recoverer, RecoverySettings
+from bridge.gateways.hole import Recoverer
 from bridge.gateways.market_recovery import MarketRecoverer
 from bridge.gateways.orderbook import BookPoller, Markets
+from bridge.gateways.predictstreet_settings import (
+    PredictStreetMarketSettings,
+    PredictStreetSettings,
+    PredictStreetUserSettings,
+)
+from bridge.gateways.rejected import differing, named, rejected, sentence, told
 from bridge.gateways.rest import Rest
-from bridge.gateways.retry import SLOW, one_line
-from bridge.gateways.subscriber import ANSWER_TIMEOUT, CONTROL, Subscriber
-from bridge.gateways.subscriptions import BOOK, Generation, Refusal, Subscription, plan
+from bridge.gateways.retry import SLOW
+from bridge.gateways.subscriber import Subscriber
+from bridge.gateways.subscriptions import BOOK, Generation, Refusal, Subscription, plan, replan
 from bridge.gateways.user_recovery import UserRecoverer
 from bridge.ops.redaction import redactor
-from bridge.settings import Duration, RestSettings, Settings, Text, Token
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -49,95 +55,7 @@ if TYPE_CHECKING:
 _CALLS_PER_MINUTE: Final = 240.0
 #: Seconds that the first read of the markets may hold up subscribing.
 _RESOLVE: Final = 10.0
-#: Ids that a log line or a finding names.
-_NAMED: Final = 5
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
-
-
-class SubscribeSettings(Settings):
-    """One wish; it is split as the gateway needs it."""
-
-    channel: Annotated[str, Text("[a-z0-9_.]{1,100}", "a channel's name, such as token_trades")] = Field(
-        description="In the names of either generation."
-    )
-    ids: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
-        [], description="Token ids, condition ids, vaults, or platform_status; none for channels that take none."
-    )
-
-
-_Wallet = Annotated[str, Text("0x[0-9a-fA-F]{40}", "a wallet's address: 0x and 40 hex digits")]
-
-
-class PrivateSubscribeSettings(SubscribeSettings):
-    """One wish on behalf of all wallets, or of some."""
-
-    wallets: list[_Wallet] = Field(
-        [], description="Those of the gateway's `wallets` that it is for, since a vault belongs to one; none: all."
-    )
-
-
-class PredictStreetSettings(GatewaySettings):
-    """What both gateways have."""
-
-    api_key: Token | None = Field(None, description="The key; or `bearer`.")
-    bearer: Token | None = Field(None, description="A bearer token, instead of a key.")
-    protocol: Literal["auto", 1, 2] = Field(
-        "auto", description="Generation of protocol and channel names; `auto`: as the greeting says."
-    )
-    subscribe: list[SubscribeSettings] = Field(min_length=1, description="What to subscribe to.")
-    rest: RestSettings | None = Field(None, description="Left out: no look-ups, no polling and no backfill.")
-    recovery: RecoverySettings = Field(RecoverySettings(), description="How gaps are filled.")
-
-    @model_validator(mode="after")
-    def _one_credential(self) -> PredictStreetSettings:
-        if (self.api_key is None) == (self.bearer is None):
-            raise PydanticCustomError("credential", "needs either `api_key` or `bearer`")
-        return self
-
-
-class PredictStreetMarketSettings(PredictStreetSettings):
-    """`kind: predictstreet-market`."""
-
-    kind: Literal["predictstreet-market"] = Field(description="The kind of gateway.")
-    book_wait: Duration = Field(
-        10.0, gt=0, description="A book of which nothing comes for so long after subscribing is polled over `rest`."
-    )
-    book_interval: Duration = Field(
-        5.0, gt=0, description="How often each such book is polled, if the rate limit allows."
-    )
-
-
-class PredictStreetUserSettings(PredictStreetSettings):
-    """`kind: predictstreet-user`."""
-
-    kind: Literal["predictstreet-user"] = Field(description="The kind of gateway.")
-    wallets: list[_Wallet] = Field(
-        [], description="One socket for each, where the key serves several wallets; none where it serves one."
-    )
-    # Settings are frozen, so a list of more special wishes is a list of wishes.
-    subscribe: list[PrivateSubscribeSettings] = Field(  # type: ignore[assignment]
-        min_length=1, description="What to subscribe to, for each wallet."
-    )
-
-    @model_validator(mode="after")
-    def _known_wallets(self) -> PredictStreetUserSettings:
-        ours = {wallet.lower() for wallet in self.wallets}
-        named = {wallet.lower() for wish in self.subscribe for wallet in wish.wallets}
-        if named - ours:
-            raise PydanticCustomError(
-                "wallet", "a subscription names a wallet that is not among the gateway's `wallets`"
-            )
-        if self.wallets and not all(self.wishes(wallet) for wallet in ours):
-            raise PydanticCustomError("wallet", "one of the `wallets` has no subscription")
-        return self
-
-    def wishes(self, wallet: str) -> list[Subscription]:
-        """What one wallet subscribes to. wallet: in lower case."""
-        return [
-            Subscription(each.channel, tuple(each.ids))
-            for each in self.subscribe
-            if not each.wallets or wallet in {one.lower() for one in each.wallets}
-        ]
 
 
 class PredictStreet(Gateway):
@@ -147,6 +65,7 @@ class PredictStreet(Gateway):
     path: ClassVar[str]
     #: Whether each connection has a subject of its own; see `Fleet`.
     apart: ClassVar[bool] = False
+    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "bearer"}
 
     def __init__(
         self,
@@ -166,6 +85,7 @@ class PredictStreet(Gateway):
         self._fleet = Fleet(
             name, self.kind, settings,
             intake=intake, metrics=metrics, log=log, outside=outside, tls=tls, apart=self.apart,
+            turned=self._turned,
         )  # fmt: skip
         self._subscribers = self._connections()
         self._rest: Rest | None = None
@@ -195,18 +115,25 @@ class PredictStreet(Gateway):
             if self._rest is not None:
                 await self._rest.close()
 
+    def configure(self, settings: PredictStreetSettings) -> None:
+        """See `Gateway`."""
+        before, self._common = self._credential(), settings
+        self._fleet.configure(settings)
+        if self._credential() != before:
+            if self._rest is not None:
+                self._rest.authenticate(self._credential() | self._acting())
+            self._fleet.renew()
+
+    def _turned(self, name: str, dialect: Dialect) -> None:
+        assert isinstance(dialect, Subscriber)  # noqa: S101 - there are no others here
+        self._subscribers[name] = dialect
+
     def status(self) -> GatewayStatus:
         """Return how the connections stand, and what was refused."""
         return msgspec.structs.replace(
             self._fleet.status(),
             rejected=[
-                RejectedSubscription(
-                    channel=refusal.subscription.channel,
-                    ids=list(refusal.subscription.ids),
-                    code=refusal.code,
-                    message=redactor.text(one_line(refusal.message)),
-                    connection=name,
-                )
+                rejected(name, refusal)
                 for name, subscriber in self._subscribers.items()
                 for refusal in subscriber.refused
             ],
@@ -238,9 +165,11 @@ class PredictStreet(Gateway):
 
     def _connections(self) -> dict[str, Subscriber]:
         """Return the dialects of all connections by name."""
+        connections, _ = within(plan(self._wanted(), generation=self._generation()))
+        self._opened = len(connections)
         return {
             (name := f"{self.path}:{number}"): self._subscriber(name, wanted)
-            for number, wanted in enumerate(plan(self._wanted(), generation=self._generation()), 1)
+            for number, wanted in enumerate(connections, 1)
         }
 
     def _subscriber(self, name: str, wanted: list[Subscription], *, wallet: str | None = None) -> Subscriber:
@@ -252,10 +181,12 @@ class PredictStreet(Gateway):
             wanted,
             protocol=settings.protocol,
             told=partial(self._refused, name),
+            differs=partial(self._differs, name),
             wallet=wallet,
         )
 
     def _wanted(self) -> list[Subscription]:
+        """What all connections together subscribe to."""
         return [Subscription(each.channel, tuple(each.ids)) for each in self._common.subscribe]
 
     def _generation(self) -> Generation | None:
@@ -274,31 +205,17 @@ class PredictStreet(Gateway):
 
     def _refused(self, connection: str, refusal: Refusal) -> None:
         self._metrics.subscriptions_rejected.labels(self.name).inc()
-        self._fleet.log.warning(
-            "subscription_rejected",
-            connection=connection,
-            channel=refusal.subscription.channel,
-            ids=_named(refusal.subscription.ids),
-            code=refusal.code,
-            message=one_line(refusal.message),
-            tried_again=not refusal.lasting,
-        )
+        self._fleet.log.warning("subscription_rejected", **told(connection, refusal))
+
+    def _differs(self, connection: str, difference: Difference) -> None:
+        event = "subscriptions_differ" if difference.readable else "subscriptions_not_listed"
+        self._fleet.log.warning(event, **differing(connection, difference))
 
     async def _probe(self, name: str, subscriber: Subscriber) -> list[Finding]:
         ending = await self._fleet.socket(name, subscriber).probe(3 * ANSWER_TIMEOUT)
         if ending is not None:
             return [Finding(self.name, ok=False, text=redactor.text(f"connection {name}: {ending.text}"))]
-        found = [
-            Finding(
-                self.name,
-                ok=False,
-                text=redactor.text(
-                    f"connection {name}: not accepted: {refusal.subscription.channel} {_named(refusal.subscription.ids)}: "
-                    f"{refusal.code} ({one_line(refusal.message)})"
-                ),
-            )
-            for refusal in subscriber.refused
-        ]
+        found = [Finding(self.name, ok=False, text=sentence(name, refusal)) for refusal in subscriber.refused]
         return [self._found_open(name, subscriber), *found]
 
     def _found_open(self, name: str, subscriber: Subscriber) -> Finding:
@@ -327,8 +244,10 @@ class PredictStreetMarket(PredictStreet):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """See `Gateway`."""
-        super().__init__(name, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls)
         self._settings = settings
+        self._firehose = Firehose()
+        self._ready = False
+        super().__init__(name, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls)
         self._markets = Markets(self._rest) if self._rest is not None else None
 
     @property
@@ -337,6 +256,23 @@ class PredictStreetMarket(PredictStreet):
         if self._rest is None or self._markets is None:
             return None
         return MarketRecoverer(self._settings.recovery, self._rest, self._markets, self._subscribers)
+
+    def configure(self, settings: PredictStreetSettings) -> None:
+        """See `Gateway`."""
+        assert isinstance(settings, PredictStreetMarketSettings)  # noqa: S101 - what `Settings` makes
+        self._settings = settings
+        super().configure(settings)
+
+    def _wanted(self) -> list[Subscription]:
+        return [
+            wish
+            for each in self._settings.subscribe
+            for wish in (
+                self._firehose.subscription(each.channel)
+                if each.ids == ALL
+                else [Subscription(each.channel, tuple(each.ids))]
+            )
+        ]
 
     async def _prepare(self, group: asyncio.TaskGroup) -> None:
         if self._rest is None or self._markets is None:
@@ -347,6 +283,9 @@ class PredictStreetMarket(PredictStreet):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RESOLVE):
                 await tried.wait()
+        if self._follows:
+            self._subscribers.update(self._connections())
+            self._ready = True
         if any(each.channel == BOOK for each in self._wanted()):
             poller = BookPoller(
                 self.name,
@@ -367,17 +306,51 @@ class PredictStreetMarket(PredictStreet):
         """
         while True:
             try:
-                self._fleet.intake.learn(self.name, await markets.read())
+                self._fleet.intake.learn(self.name, await self._read(markets))
             except (Refused, Unreachable, BadData) as error:
                 self._fleet.log.warning("gateway_markets_unknown", reason=str(error))
             else:
+                if self._ready and self._follows:
+                    await self._follow()
                 unknown = markets.unknown(self._tokens())
-                if not unknown:
+                if unknown:
+                    self._fleet.log.warning("gateway_tokens_unknown", count=len(unknown), tokens=named(unknown))
+                elif not self._follows:
                     return
-                self._fleet.log.warning("gateway_tokens_unknown", count=len(unknown), tokens=_named(unknown))
             finally:
                 tried.set()
-            await self._fleet.outside.sleep(SLOW)
+            await self._fleet.outside.sleep(self._settings.markets_interval if self._follows else SLOW)
+
+    @property
+    def _follows(self) -> bool:
+        """Whether subscriptions follow the list of markets."""
+        return any(each.ids == ALL for each in self._settings.subscribe)
+
+    async def _read(self, markets: Markets) -> dict[str, str]:
+        known = await markets.read()
+        self._firehose.listed(markets.listed, self._fleet.outside.monotonic(), cut=markets.cut)
+        self._fleet.note = "the list of markets is full: there may be more" if markets.cut and self._follows else None
+        return known
+
+    async def _follow(self) -> None:
+        """Subscribe to what has come, on the open connections and on more, and not to what is gone."""
+        names = list(self._subscribers)
+        before = [self._subscribers[name].wanted for name in names]
+        connections, left_out = within(replan(before, self._wanted(), generation=self._generation()))
+        if left_out:
+            self._fleet.log.error("gateway_needs_more_connections", subscriptions_left_out=left_out)
+        for name, old, new in zip(names, before, connections, strict=False):
+            if not new:
+                del self._subscribers[name]
+                await self._fleet.close(name)
+            elif new != old:
+                self._subscribers[name].want(new)
+                self._fleet.nudge(name)
+        for wanted in connections[len(names) :]:
+            self._opened += 1
+            name = f"{self.path}:{self._opened}"
+            self._subscribers[name] = self._subscriber(name, wanted)
+            self._fleet.open(name, self._subscribers[name])
 
     def _tokens(self) -> set[str]:
         return {
@@ -393,19 +366,19 @@ class PredictStreetMarket(PredictStreet):
         return [
             token
             for subscriber in self._subscribers.values()
-            for token, since in subscriber.silent_books.items()
+            for token, since in subscriber.agreement.books.silent.items()
             if now - since >= wait
         ]
 
     async def _check_rest(self, rest: Rest) -> Finding:
         markets = Markets(rest)
         try:
-            known = await markets.read()
+            known = await self._read(markets)
         except (Refused, Unreachable, BadData) as error:
             return Finding(self.name, ok=False, text=f"REST: {error}")
         unknown = markets.unknown(self._tokens())
         if unknown:
-            text = f"REST lists no market for {len(unknown)} of the tokens: {', '.join(_named(unknown))}"
+            text = f"REST lists no market for {len(unknown)} of the tokens: {', '.join(named(unknown))}"
             return Finding(self.name, ok=False, text=text)
         return Finding(
             self.name, ok=True, text=f"REST knows the conditions of {len(known)} tokens, all of ours among them"
@@ -502,10 +475,6 @@ class PredictStreetUser(PredictStreet):
     @property
     def _wallets(self) -> list[str]:
         return list(dict.fromkeys(wallet.lower() for wallet in self._user.wallets))
-
-
-def _named(ids: tuple[str, ...] | list[str]) -> list[str]:
-    return [*ids[:_NAMED], *([f"and {len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])]
 
 
 KINDS: Final[tuple[type[Gateway], ...]] = (PredictStreetMarket, PredictStreetUser)

@@ -45,7 +45,7 @@ class Rest:
         """Open nothing yet."""
         self._base = url.origin + url.path.rstrip("/")
         self._host = url.host
-        self._headers = {**headers, "Accept": "application/json", "User-Agent": f"feedbridge/{__version__}"}
+        self.authenticate(headers)
         self._bucket = Bucket(per_minute)
         self._outside = outside
         self._tls = tls
@@ -79,6 +79,10 @@ class Rest:
             await self._outside.sleep(max(wait, 1.0))
         raise AssertionError("the last try returns or raises")
 
+    def authenticate(self, headers: Mapping[str, str]) -> None:
+        """Call with these credentials from now on."""
+        self._headers = {**headers, "Accept": "application/json", "User-Agent": f"feedbridge/{__version__}"}
+
     async def close(self) -> None:
         """Close the session; the next call opens another."""
         if self._session is not None:
@@ -88,7 +92,6 @@ class Rest:
     async def _ask(self, method: str, path: str, query: Mapping[str, str | int]) -> tuple[int, bytes, str | None]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
                 trust_env=True,
                 connector=aiohttp.TCPConnector(limit=4, ssl=self._tls or True),
@@ -98,7 +101,7 @@ class Rest:
         try:
             # A redirect would carry the key to another host.
             async with self._session.request(
-                method, self._base + path, params=query, allow_redirects=False
+                method, self._base + path, params=query, headers=self._headers, allow_redirects=False
             ) as response:
                 body = await _body(response, where)
                 return response.status, body, response.headers.get("Retry-After")

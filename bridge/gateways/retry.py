@@ -35,6 +35,8 @@ OVERSIZE: Final = "oversize"
 REFUSED: Final = "refused"
 STOPPED: Final = "stopped"
 
+#: The server ends and says so: what takes its place is there already, or will be at once.
+_LEAVING: Final = frozenset({1001, 1012})
 _OVERSIZE: Final = 1009
 _POLICY: Final = 1008
 _UNAUTHORISED: Final = 4401
@@ -45,6 +47,11 @@ _PASSING: Final = frozenset({"api_key_auth_disabled", "api_key_auth_unconfigured
 #: TickTock documents no close codes, and its house style says 1008 to a bad key after accepting the upgrade.
 _ABOUT_THE_KEY: Final = re.compile(
     r"forbidden|unauthori[sz]ed|(?:api[ _-]?|invalid )key|credential|allowlist|missing scope", re.IGNORECASE
+)
+#: Neither contract tells a limit of connections; what a server would say that has one.
+_CROWDED: Final = re.compile(
+    r"HTTP 429|too many (?:open |concurrent )?(?:connections|sockets|sessions)|connection limit|max(?:imum)? (?:number of )?connections",
+    re.IGNORECASE,
 )
 _NOT_FOUND: Final = re.compile(r"not found", re.IGNORECASE)
 #: Close codes that a library or an application may choose freely (RFC 6455, 7.4.2).
@@ -91,6 +98,13 @@ class Ending(msgspec.Struct, frozen=True):
     cause: str
     text: str
     after: float = 0.0
+    #: Whether the first try comes without a pause: the server told us to connect anew.
+    at_once: bool = False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are connections enough: the same would be let in if another were closed."""
+        return _CROWDED.search(self.text) is not None
 
 
 def of_close(closed: Closed, *, absent: bool = False) -> Ending:
@@ -112,7 +126,7 @@ def of_close(closed: Closed, *, absent: bool = False) -> Ending:
             return Ending(Verdict.FINAL, REFUSED, text)
         if absent and _NOT_FOUND.search(closed.reason):
             return Ending(Verdict.ABSENT, DISCONNECT, text)
-    return Ending(Verdict.RETRY, DISCONNECT, text)
+    return Ending(Verdict.RETRY, DISCONNECT, text, at_once=closed.code in _LEAVING)
 
 
 def of_status(declined: Declined, *, now: float, absent: bool = False) -> Ending:
@@ -177,6 +191,8 @@ class Backoff:
             return SLOW * (0.9 + 0.2 * self._chance())
         ceiling = min(self._longest, self._first * 2.0 ** min(self._tries, 30))
         self._tries += 1
+        if ending.at_once and self._tries == 1:
+            return 0.0
         return max(self._chance() * ceiling, min(ending.after, SLOW))
 
     def reset(self) -> None:

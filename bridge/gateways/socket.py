@@ -110,12 +110,22 @@ class Socket:
         self._stalled_until = 0.0
         self._rang = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._transport: Transport | None = None
+        #: Monotonic seconds: when the present connection was opened and came up, and when its last message came.
+        self.opened = self.risen = NEVER
+        self.heard = -NEVER
+        #: Why the last connection ended.
+        self.ending: Ending | None = None
+        #: Asked first when a connection has ended; True: a successor has taken over, and nothing is missed.
+        self.relief: Callable[[Ending], bool] = lambda _: False
 
     async def run(self) -> Ending:
         """Keep the connection up until cancelled. Returns only where nothing is left to try."""
         try:
             while True:
-                ending = await self._connection(self._hand_on)
+                self.ending = ending = await self._connection(self._hand_on)
+                if self.relief(ending):
+                    return ending
                 self._lost(ending)
                 if ending.verdict is Verdict.FINAL:
                     return ending
@@ -128,6 +138,66 @@ class Socket:
     def dismiss(self) -> None:
         """The stream is over and misses nothing: to be called before `run` is cancelled on purpose."""
         self._report_gone()
+
+    def nudge(self) -> None:
+        """The dialect's `due` was moved from outside: look at it now, if there is a connection."""
+        self._ring()
+
+    # Changing hands; see `bridge.gateways.relay`
+
+    def feed(self, intake: Intake) -> None:
+        """Hand frames and events to another intake from now on."""
+        self._intake = intake
+
+    def configure(self, settings: GatewaySettings) -> None:
+        """Go by other settings from the next connection on."""
+        self._settings = settings
+
+    def follow(self, other: Socket) -> None:
+        """Go on where a socket of the same name ends: what the intake knows of the one is true of this one."""
+        self._frames += other._frames
+        # A connection that took over from one that was up is no reconnect.
+        self._connections += other._connections - int(self._up and not other.down)
+        self._last_frame = max(
+            (each for each in (self._last_frame, other._last_frame) if each is not None), default=None
+        )
+        if self._heard is None:
+            self._heard, self._began = other._heard, other._began
+        if not self._up:
+            self._event = other._event
+
+    def retire(self) -> None:
+        """Say nothing more of the connection: another socket speaks for it."""
+        self._event = "gone"
+
+    def cut(self, cause: str) -> None:
+        """Report the connection as down before it is ended on purpose, with nothing to take over yet."""
+        self._report_down(cause)
+
+    def hurry(self) -> None:
+        """Ask the peer for a sign of life now, where the dialect can."""
+        self.dialect.on_hurry(self._outside.monotonic())
+        self._ring()
+
+    def _ring(self) -> None:
+        if self._transport is not None:
+            self._rang = True
+            self._transport.wake()
+
+    @property
+    def down(self) -> bool:
+        """Whether the intake knows the connection as not receiving."""
+        return self._event in {"down", "unread"}
+
+    @property
+    def hint(self) -> str | None:
+        """The entity key that all its frames belong to."""
+        return self._hint
+
+    @property
+    def heard_at(self) -> int:
+        """When the last message came, or the socket began; ms since the epoch."""
+        return self._began if self._heard is None else self._heard
 
     async def probe(self, seconds: float) -> Ending | None:
         """Connect once, wait until the dialect is up, close; for `check`. None where it came up, else why not."""
@@ -181,14 +251,17 @@ class Socket:
                 raise
             return ending
         self._opened()
+        self._transport = transport
         try:
             return await self._read(transport, hand_on)
         except Closed as closed:
             return self._judged(of_close(closed, absent=self.dialect.absent))
         finally:
+            self._transport = None
             if self._alarm is not None:
                 self._alarm.cancel()
                 self._alarm = None
+            self._transport = None
             await transport.close()
 
     async def _read(self, transport: Transport, hand_on: _HandOn) -> Ending:
@@ -207,7 +280,7 @@ class Socket:
             messages = await transport.receive()
             now = monotonic()
             if messages:
-                heard = now
+                heard = self.heard = now
                 self._heard = self._outside.wall()
                 ending = await self._act(transport, dialect.on_messages(messages, now), hand_on)
                 self._frames += len(messages)
@@ -293,12 +366,14 @@ class Socket:
         self._up = self._healthy = self._rang = False
         self._stalled_until = 0.0
         self._connections += 1
+        self.opened, self.risen = self._outside.monotonic(), NEVER
         if self._ended_by is not None:
             self._metrics.reconnects.labels(self._gateway, self._ended_by).inc()
             self._ended_by = None
 
     def _risen(self) -> None:
         self._up = True
+        self.risen = self._outside.monotonic()
         self._event = "up"
         self._intake.event(self._gateway, self.name, "up")
         self._become(LIVE, None)

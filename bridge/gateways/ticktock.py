@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from urllib.parse import quote
 
@@ -20,8 +20,11 @@ from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
 from bridge.gateways.dialect import Dialect, Reaction
 from bridge.gateways.fleet import Fleet
-from bridge.gateways.gateway import ABSENT, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
+from bridge.gateways.gateway import ABSENT, LIVE, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
+from bridge.gateways.gist import Gist, nested
 from bridge.gateways.hole import Recoverer, RecoverySettings
+from bridge.gateways.matches import Matches
+from bridge.gateways.offers import Offers, homeless
 from bridge.gateways.rest import Rest, decode
 from bridge.gateways.retry import SLOW, Verdict
 from bridge.gateways.ticktock_recovery import TickTockRecoverer
@@ -51,10 +54,11 @@ _SPORT: Final = "cs2"
 _CALLS_PER_MINUTE: Final = 300.0
 #: The most rows that a list has (contract 5.1).
 _LIST_LIMIT: Final = 200
-#: Seconds that a match's stream is kept after the match has left the list: its last settlements come late.
-_LINGER: Final = 120.0
 #: Seconds within which a good stream says something: `alive` comes every 10 s.
 _PROBE: Final = 15.0
+#: Seconds that streams which replace others may take to come up, and between looks.
+_HANDOVER: Final = 10.0
+_LOOK: Final = 0.1
 
 
 class AmqpSettings(Settings):
@@ -102,6 +106,7 @@ class TickTockSettings(GatewaySettings):
         "of match ids: a stream for each.",
     )
     live_interval: Duration = Field(15.0, ge=1, description="How often the list of live matches is read.")
+    live_limit: int = Field(100, ge=1, description="How many such streams are held at most; the first in the list are.")
     rest: RestSettings | None = Field(None, description="Left out: no look-ups and no backfill.")
     recovery: TickTockRecoverySettings = Field(TickTockRecoverySettings(), description="How gaps are filled.")
 
@@ -117,6 +122,7 @@ class TickTock(Gateway):
 
     kind: ClassVar[str] = "ticktock"
     Settings: ClassVar[type[GatewaySettings]] = TickTockSettings
+    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "matches", "live_interval"}
 
     def __init__(
         self,
@@ -131,6 +137,10 @@ class TickTock(Gateway):
     ) -> None:
         """See `Gateway`."""
         self._settings = settings
+        #: Set when other settings are in force: `run` looks again what to hold.
+        self._news = asyncio.Event()
+        #: Frames of markets have come that do not say of which match.
+        self._homeless = False
         self._fleet = Fleet(
             name, self.kind, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls
         )
@@ -174,18 +184,27 @@ class TickTock(Gateway):
     async def run(self) -> None:
         """Hold the streams until cancelled."""
         try:
-            async with self._fleet.sail():
-                await self._introduce()
-                matches = self._settings.matches
-                if matches == "live":
-                    await self._follow()
-                else:
-                    for name, dialect, hint in self._streams(None if matches == "all" else matches):
-                        self._fleet.open(name, dialect, hint=hint)
-                await asyncio.Event().wait()
+            async with self._fleet.sail() as group:
+                while True:
+                    self._news.clear()
+                    await self._introduce()
+                    holding = group.create_task(self._hold(), name=f"{self.name} streams")
+                    await self._news.wait()
+                    holding.cancel()
+                    await asyncio.wait([holding])
         finally:
             if self._rest is not None:
                 await self._rest.close()
+
+    def configure(self, settings: TickTockSettings) -> None:
+        """See `Gateway`."""
+        before, self._settings = self._settings, settings
+        self._fleet.configure(settings)
+        if settings.api_key != before.api_key:
+            if self._rest is not None:
+                self._rest.authenticate({"X-API-Key": settings.api_key.reveal()})
+            self._fleet.renew()
+        self._news.set()
 
     async def replay(self, since: int) -> Outcome | None:
         """Have TickTock publish over AMQP what happened since `since` (ms since the epoch); None where that is not set up.
@@ -222,7 +241,11 @@ class TickTock(Gateway):
         return [(f"match:{match}", self._dialect(match), match) for match in matches]
 
     def _dialect(self, match: str | None) -> Dialect:
-        return Stream(self._settings.url, self._settings.api_key.reveal, match)
+        look = self._look if match is None and self._rest is not None else None
+        return Stream(self._settings.url, self._key, match, look=look)
+
+    def _key(self) -> str:
+        return self._settings.api_key.reveal()
 
     async def _introduce(self) -> None:
         """Ask REST who we are: a missing scope and a quiet feed look the same on the wire (contract 1.1)."""
@@ -236,17 +259,47 @@ class TickTock(Gateway):
         else:
             missing = _missing(whoami)
             self._fleet.log.info("gateway_scopes", scopes=whoami.scopes, sports=whoami.sport_allowlist)
+            self._fleet.note = None
             if missing:
-                self._fleet.note = f"the key does not cover {', '.join(missing)}"
+                self._fleet.note = f"the key does not cover {', '.join(missing)}: such frames will never come"
                 self._fleet.log.warning("gateway_frames_not_covered", types=missing)
+            if whoami.sport_allowlist and _SPORT not in whoami.sport_allowlist:
+                self._fleet.note = f"the key is not allowed the sport {_SPORT}: nothing will come"
+                self._fleet.log.warning("gateway_sport_not_allowed", sports=whoami.sport_allowlist)
+
+    async def _hold(self) -> None:
+        """Hold the streams that the settings want; those that another setting wanted go when the new ones are there."""
+        self._fleet.idle = False
+        matches = self._settings.matches
+        if matches == "live":
+            await self._follow()
+            return
+        wanted = {name: (dialect, hint) for name, dialect, hint in self._streams(None if matches == "all" else matches)}
+        for name, (dialect, hint) in wanted.items():
+            if self._fleet.state(name) is None:
+                self._fleet.open(name, dialect, hint=hint)
+        await self._leave([name for name in self._fleet.sockets if name not in wanted], wanted)
+        if matches == "all" and self._rest is not None:
+            await self._offers(self._rest).run()
+
+    async def _leave(self, names: list[str], others: Collection[str]) -> None:
+        """Close streams that are wanted no more. others: which are to be there first, if they come soon."""
+        if not names:
+            return
+        monotonic = self._fleet.outside.monotonic
+        until = monotonic() + _HANDOVER
+        while monotonic() < until and not all(self._fleet.state(each) == LIVE for each in others):
+            await self._fleet.outside.sleep(_LOOK)
+        for name in names:
+            await self._fleet.close(name)
 
     async def _follow(self) -> None:
         """Hold a stream for each live match; returns where REST refuses the key."""
         assert self._rest is not None  # noqa: S101 - the settings say so
-        last_seen: dict[str, float] = {}
+        # What is open is left when it is not listed for a while, as any match; the stream of all matches at once.
+        held = [name.partition(":")[2] for name in self._fleet.sockets if name != LIST]
+        matches = Matches(self._settings.live_limit, held=held, now=self._fleet.outside.monotonic())
         while not self._fleet.refused:
-            now = self._fleet.outside.monotonic()
-            pause = self._settings.live_interval
             try:
                 live = await self._live(self._rest)
             except Refused as error:
@@ -256,13 +309,36 @@ class TickTock(Gateway):
                 self._fleet.log.warning("gateway_matches_unknown", reason=str(error))
             else:
                 self._fleet.idle = True
-                last_seen.update(dict.fromkeys(live, now))
-                for match in live:
+                turn = matches.listed(live, self._fleet.outside.monotonic())
+                for match in turn.close:
+                    await self._fleet.close(f"match:{match}")
+                for match in turn.hold:
                     await self._want(match)
-            for match in [match for match, seen in last_seen.items() if now - seen > _LINGER]:
-                del last_seen[match]
-                await self._fleet.close(f"match:{match}")
-            await self._fleet.outside.sleep(pause)
+                if self._fleet.state(LIST) is not None:
+                    await self._leave([LIST], [f"match:{match}" for match in turn.hold])
+                if turn.left_out:
+                    self._fleet.log.warning("gateway_matches_left_out", count=len(turn.left_out))
+            await self._fleet.outside.sleep(self._settings.live_interval)
+
+    def _offers(self, rest: Rest) -> Offers:
+        """What looks up whose a market is, if frames of the list stream do not say."""
+
+        def needed() -> bool:
+            found, self._homeless = self._homeless, False
+            return found
+
+        return Offers(
+            rest,
+            live=lambda: self._live(rest),
+            needed=needed,
+            learn=lambda pairs: self._fleet.intake.learn(self.name, pairs),
+            interval=self._settings.live_interval,
+            outside=self._fleet.outside,
+            log=self._fleet.log,
+        )
+
+    def _look(self, raw: bytes) -> None:
+        self._homeless = self._homeless or homeless(raw)
 
     async def _want(self, match: str) -> None:
         for name, dialect, hint in self._streams([match]):
@@ -325,13 +401,17 @@ class TickTock(Gateway):
 
 
 class Stream(Dialect):
-    """The list stream, or the detail stream of a match. key: returns the key; it must be in the URL."""
+    """The list stream, or the detail stream of a match. key: returns the key; it must be in the URL. look: is shown frames."""
 
-    def __init__(self, url: Url, key: Callable[[], str], match: str | None) -> None:
+    def __init__(
+        self, url: Url, key: Callable[[], str], match: str | None, *, look: Callable[[bytes], None] | None = None
+    ) -> None:
         """See the class."""
+        self._url = url
         self._base = f"{url.origin}{url.path.rstrip('/')}/cs2/v1/stream"
         self._key = key
         self._match = match
+        self._show = look
         self.absent = match is not None
 
     def url(self) -> str:
@@ -351,7 +431,18 @@ class Stream(Dialect):
     def on_messages(self, messages: list[bytes], now: float) -> Reaction:  # noqa: ARG002 - no deadlines
         """Take everything for frames, `alive` too."""
         self.up = self.healthy = True
+        if self._show is not None:
+            # One of each turn of the loop will do: a feed whose frames do not say it has many.
+            self._show(messages[-1])
         return Reaction(messages)
+
+    def renew(self) -> Stream:
+        """Return another of the same stream."""
+        return Stream(self._url, self._key, self._match, look=self._show)
+
+    def gist(self, raw: bytes) -> Gist:
+        """See `bridge.gateways.gist`."""
+        return nested(raw)
 
 
 class _Whoami(msgspec.Struct):

@@ -75,6 +75,12 @@ class Metrics:
         self.reconnects: Final = self._counter(
             "reconnects", "Connections to a gateway that ended and were made anew, by cause.", ["gateway", "cause"]
         )
+        self.turns: Final = self._counter(
+            "turns",
+            "Connections that another was opened for beside them, by reason (key, age, plan) and outcome (done, refused).",
+            ["gateway", "reason", "outcome"],
+        )
+        self.reloads: Final = self._counter("reloads", "Reloads of the configuration, by outcome.", ["outcome"])
         self.subscriptions_rejected: Final = self._counter(
             "subscriptions_rejected", "Subscriptions that a gateway did not accept.", ["gateway"]
         )

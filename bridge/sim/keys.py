@@ -81,6 +81,13 @@ class Keyring:
         key.state = state
         return key
 
+    def rotate(self, token: str, fresh: str, *, state: str) -> Key:
+        """A key with the same rights beside the old one, which goes into that state. Raises KeyError for an unknown one."""
+        old = self._keys[token]
+        self.add(msgspec.structs.replace(old, token=fresh, state=ACTIVE))
+        old.state = state
+        return old
+
     def tokens(self) -> list[str]:
         """The tokens known, in the order they came."""
         return list(self._keys)

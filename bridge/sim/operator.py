@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from bridge.sim.faults import Faults
+from bridge.sim.refusal import Misanswer
 from bridge.sim.sent import Sent, as_line
 
 if TYPE_CHECKING:
@@ -57,11 +58,40 @@ class Refuse(_Arguments):
     abort: bool = False
 
 
+class Answer(_Arguments):
+    """Answer requests over HTTP otherwise, or late; see `Misanswer`."""
+
+    path: str = "/"
+    status: int = 200
+    body: str | None = None
+    retry_after: str | None = None
+    delay: float = 0.0
+    times: int | None = None
+
+    def misanswer(self) -> Misanswer:
+        """What is to be answered."""
+        return Misanswer(
+            path=self.path,
+            status=self.status,
+            body=self.body,
+            retry_after=self.retry_after,
+            delay=self.delay,
+            left=self.times,
+        )
+
+
 class KeyState(_Arguments):
     """Which key (default: the simulator's own), and which state it gets."""
 
     key: str | None = None
     state: str | None = None
+
+
+class Rotate(_Arguments):
+    """The new key, and which one it replaces (default: the simulator's own)."""
+
+    fresh: str
+    key: str | None = None
 
 
 class Rate(_Arguments):
@@ -114,8 +144,13 @@ OPERATIONS: Final[dict[str, _Operation]] = {
         Refuse,
         lambda sim, a: sim.refuse(status=a.status, code=a.code, reason=a.reason, times=a.times, abort=a.abort),
     ),
+    "answer": (
+        Answer,
+        lambda sim, a: setattr(sim, "misanswer", a.misanswer()),
+    ),
     "accept": (Nothing, lambda sim, _: sim.accept()),
     "revoke": (KeyState, lambda sim, a: sim.revoke(a.key, state=a.state)),
+    "rotate": (Rotate, lambda sim, a: sim.rotate(a.fresh, key=a.key)),
     "restore": (KeyState, lambda sim, a: sim.restore(a.key)),
     "rate": (Rate, lambda sim, a: sim.set_rate(a.rate)),
     "delay": (Delay, lambda sim, a: sim.set_delay(a.seconds)),

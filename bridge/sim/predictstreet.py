@@ -14,10 +14,11 @@ from aiohttp import hdrs, web
 from bridge.sim.change import Outgoing
 from bridge.sim.connection import Connection
 from bridge.sim.keys import ACTIVE, PREDICTSTREET_SCOPES, Key, NoWallet, acting_wallet
+from bridge.sim.options import Options, wall_clock
 from bridge.sim.portfolio_rest import PortfolioRest
 from bridge.sim.predictstreet_rest import PredictStreetRest
 from bridge.sim.predictstreet_stream import PredictStreetKnobs, PredictStreetStream
-from bridge.sim.server import Options, Simulator, wall_clock
+from bridge.sim.server import Simulator
 from bridge.sim.session import Gateway, Session
 
 #: ``ps_live_<16 hex>_<43 base64url>`` (1.2).
@@ -82,6 +83,11 @@ class PredictStreetSim(Simulator):
             if each.key is found
         ])  # fmt: skip
 
+    async def rotate(self, fresh: str, *, key: str | None = None) -> int:
+        """Rotate a key: both are good until the old one is revoked, and open sockets stay (1.2)."""
+        self.keys.rotate(key or self.api_key, fresh, state=ACTIVE)
+        return 0
+
     def broadcast(self, frames: list[Outgoing]) -> None:
         """To each connection what it subscribed to, once for each of its sids that match."""
         render = self.stream.render
@@ -109,6 +115,11 @@ class PredictStreetSim(Simulator):
         if refused is not None:
             return refused
         code, reason, key = self._judged(request)
+        most = self.knobs.connections
+        if key is not None and most and sum(each.key is key for each in self.connections) >= most:
+            self.refused += 1
+            self._told()
+            return web.json_response({"code": "too_many_connections"}, status=429, headers={"Retry-After": "1"})
         channel, wallet, vaults = "market", None, None
         if key is not None and gateway == "user":
             asked = request.headers.get("X-User-Wallet") or request.query.get("user_wallet")

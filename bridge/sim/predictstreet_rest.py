@@ -23,6 +23,7 @@ from bridge.sim.stamps import iso_millis, parse_iso
 _MAX_TRADES: Final = 200
 _MAX_MARKETS: Final = 500
 _MAX_CANDLES: Final = 2000
+_EVENTS: Final = 100
 _FULL_DEPTH: Final = 100
 
 
@@ -44,6 +45,10 @@ class PredictStreetRest:
             web.get("/api/markets/{symbol}/orderbook", self._guard(self._orderbook)),
             web.get("/api/markets/{symbol}/trades", self._guard(self._trades)),
             web.get("/api/markets/{symbol}/ohlc", self._guard(self._ohlc)),
+            web.get("/api/markets/{symbol}/price-history", self._guard(self._prices)),
+            web.get("/api/events", self._guard(self._events)),
+            web.get("/api/matches", self._guard(self._matches)),
+            web.get("/api/tags", self._guard(lambda _: {"tags": [{"id": "cs2", "label": "CS2"}]})),
             web.get("/api/platform/status", self._guard(self._platform)),
         ]
 
@@ -112,6 +117,28 @@ class PredictStreetRest:
         before = _moment(request, "before")
         candles = [candle for candle in market.candles[outcome] if before is None or candle["startMs"] < before]
         return {"symbol": market.symbol, "interval": "s5", "candles": candles[-_MAX_CANDLES:]}
+
+    def _prices(self, request: web.Request) -> Any:
+        market = self._by_symbol(request)
+        candles = market.candles[_integer(request, "outcome", range(2), default=0)]
+        return {
+            "symbol": market.symbol,
+            "points": [{"ts": each["startMs"], "price": each["close"]} for each in candles],
+        }
+
+    def _events(self, request: web.Request) -> Any:
+        """The catalogue, markets and all; by pages, whose shape the contract does not give."""
+        markets = self._stream.world.markets
+        start = _integer(request, "cursor", range(len(markets) + 1), default=0)
+        end = start + _integer(request, "limit", range(1, _EVENTS + 1), default=_EVENTS)
+        events = [
+            {"id": each.event_id, "title": each.title, "markets": [self._row(each)]} for each in markets[start:end]
+        ]
+        return {"events": events, "nextCursor": str(end) if end < len(markets) else None}
+
+    def _matches(self, request: web.Request) -> Any:
+        events = self._events(request)
+        return {"matches": [{"id": each["id"], "events": [each]} for each in events["events"]]}
 
     def _platform(self, _: web.Request) -> Any:
         return self._stream.world.platform_data()

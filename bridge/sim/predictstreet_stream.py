@@ -27,6 +27,10 @@ class PredictStreetKnobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     first_sid. copies: a token under two sids comes twice, or once under the first. g1_codes: rejection codes of
     the concept pages (`unknown_channel`, `invalid`) or of the reference (`invalid_params`). snapshot_failures: chance of
     `book_snapshot_failed` instead of a snapshot. markets: see `ExchangeWorld`. rate_limit: REST requests a minute and caller, 0: none.
+    book_losses: chance that a change of a book is never sent. forgets: every so many-th accepted subscription is not held (0: none).
+    commands: all, or `subscribe` and `ping` alone, as somebody might serve who spells the others otherwise: they get an error,
+    or no answer (``mute``). greets: the generation that the greeting tells of (None: the true one). connections: sockets a key
+    may have at a time, more are answered 429 (0: any number).
     detail_by: what `/api/markets/{…}` takes (None: the symbol in
     generation 1, the slug in 2; contract 7.17). origins: values of the Origin header that are let in; without the header all are.
     """
@@ -39,6 +43,11 @@ class PredictStreetKnobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     copies: Literal["each", "once"] = "each"
     g1_codes: Literal["concepts", "reference"] = "concepts"
     snapshot_failures: float = 0.0
+    book_losses: float = 0.0
+    forgets: int = 0
+    commands: Literal["all", "fewest", "mute"] = "all"
+    greets: Literal[1, 2] | None = None
+    connections: int = 0
     markets: int = 8
     rate_limit: int = 600
     detail_by: Literal["slug", "symbol"] | None = None
@@ -78,6 +87,9 @@ class PredictStreetStream:
         self.portfolio = Portfolio(Random(f"{seed}:portfolio"), self.world)
         self._injector = Injector(Faults(), Random(f"{seed}:faults"), _Dialect(self))
         self._failures = Random(f"{seed}:failures")
+        self._losses = Random(f"{seed}:losses")
+        #: May be set anew at any time; see the knob.
+        self.book_losses = self.knobs.book_losses
         self._ready: list[Outgoing] = []
 
     # Source
@@ -89,6 +101,10 @@ class PredictStreetStream:
             changes = step(now)
             if portfolio.wallets:
                 changes += portfolio.step(now)
+            if self.book_losses:
+                changes = [
+                    each for each in changes if each.prev_seq is None or self._losses.random() >= self.book_losses
+                ]
             if injector.idle:
                 ready.extend([Outgoing(change, now) for change in changes])
             else:

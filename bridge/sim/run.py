@@ -10,10 +10,11 @@ from typing import Any, Unpack
 
 import msgspec
 
+from bridge.sim.options import Options
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
 from bridge.sim.replay import Kind, Knobs
 from bridge.sim.scripted import simulator
-from bridge.sim.server import Options, Simulator
+from bridge.sim.server import Simulator
 from bridge.sim.ticktock_stream import TickTockKnobs
 
 

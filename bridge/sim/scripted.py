@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Unpack
 
+from bridge.sim.options import Options
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
 from bridge.sim.replay import Kind, Knobs
 from bridge.sim.script import Script
-from bridge.sim.server import Options, Simulator
+from bridge.sim.server import Simulator
 from bridge.sim.ticktock import TickTockSim
 from bridge.sim.ticktock_stream import TickTockKnobs
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, TypedDict
+from typing import Any, ClassVar, Protocol, Self
 
 from aiohttp import WSMsgType, web
 
@@ -22,8 +22,9 @@ from bridge.sim.connection import Connection
 from bridge.sim.expected import Expected, expected
 from bridge.sim.faults import MIB, Faults
 from bridge.sim.keys import Key, Keyring
+from bridge.sim.options import wall_clock
 from bridge.sim.pace import ROOM, Pace
-from bridge.sim.refusal import Refusal
+from bridge.sim.refusal import Misanswer, Refusal
 from bridge.sim.script import Script
 from bridge.sim.sent import SentLog
 
@@ -50,32 +51,6 @@ class Source(Protocol):
         """Sequence numbers begin anew, as after a restart of the server."""
 
 
-class Options(TypedDict, total=False):
-    """What every simulator takes; see `Simulator`."""
-
-    host: str
-    port: int
-    seed: int
-    rate: float | None
-    faults: Faults | Mapping[str, float] | None
-    api_key: str | None
-    keys: list[Key]
-    wait_for: int
-    limit: int | None
-    keep: int | None
-    spool: Path | None
-    script: Script | None
-    operator: bool
-    clock: Callable[[], int]
-    tick: float
-    backlog_limit: int
-
-
-def wall_clock() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 class Simulator(ABC):
     """A simulated gateway, as an async context manager: ``async with TickTockSim(seed=1) as sim: sim.url``.
 
@@ -85,7 +60,8 @@ class Simulator(ABC):
     limit: the feed ends after so many frames; keep-alive goes on. keep, spool: see `SentLog`. script: send these frames
     instead of a world's. operator: serve `/_sim/` (see `operator.py`). clock: ms since the epoch, written into frames.
     tick: shortest time between two writes, s. backlog_limit: a reader that leaves more bytes than this is cut off
-    (at a fixed rate; without one the feed waits for its slowest reader).
+    (at a fixed rate; without one the feed waits for its slowest reader). connection_limit: of all keys together; a handshake
+    beyond it gets 429.
     """
 
     kind: ClassVar[str]
@@ -112,6 +88,7 @@ class Simulator(ABC):
         clock: Callable[[], int] = wall_clock,
         tick: float = 0.004,
         backlog_limit: int = 64 * MIB,
+        connection_limit: int | None = None,
     ) -> None:
         """Nothing runs before `start`. Raises ValueError for a rate or a fault rate that makes no sense."""
         self.seed = seed
@@ -123,6 +100,7 @@ class Simulator(ABC):
         self.sent = SentLog(keep=keep, spool=spool)
         self.script = script
         self.refusal: Refusal | None = None
+        self.misanswer: Misanswer | None = None
         self.clock = clock
         #: Data frames that the world has made so far; connections, handshakes and refusals since the start.
         self.produced = 0
@@ -137,6 +115,8 @@ class Simulator(ABC):
         self._backlog_limit = backlog_limit
         self._delay = 0.0
         self._connections: dict[int, Connection] = {}
+        self._uses: Counter[str] = Counter()
+        self._connection_limit = connection_limit
         self._silent_ahead = False
         self._paused = False
         self._alive = True
@@ -280,12 +260,20 @@ class Simulator(ABC):
         self.refusal = Refusal(status=status, code=code, reason=reason, left=times, abort=abort)
 
     def accept(self) -> None:
-        """Refuse no more."""
-        self.refusal = None
+        """Refuse no more, and answer truly."""
+        self.refusal = self.misanswer = None
 
     @abstractmethod
     async def revoke(self, key: str | None = None, *, state: str | None = None) -> int:
         """The key (default: `api_key`) is good no more, and its connections are closed; how many were. KeyError if unknown."""
+
+    @abstractmethod
+    async def rotate(self, fresh: str, *, key: str | None = None) -> int:
+        """A new key takes the place of one (default: `api_key`), as this gateway rotates; how many connections were closed."""
+
+    def uses(self, key: str) -> int:
+        """How often a connection was opened with that key."""
+        return self._uses[key]
 
     def restore(self, key: str | None = None) -> None:
         """The key is good again."""
@@ -359,6 +347,7 @@ class Simulator(ABC):
         ws = web.WebSocketResponse(autoclose=False, autoping=False, compress=False, timeout=1.0, max_msg_size=MIB)
         await ws.prepare(request)
         self.accepted += 1
+        self._uses[key.token] += 1
         connection = Connection(self.accepted, channel, key, ws, request, record=self.sent.add, clock=self.clock)
         connection.delay = self._delay
         connection.silent = self._silent_ahead
@@ -410,7 +399,9 @@ class Simulator(ABC):
         """The answer to a handshake while the operator refuses, None where it may go on."""
         refusal = self.refusal
         if refusal is None or not refusal.applies():
-            return None
+            if self._connection_limit is None or len(self.connections) < self._connection_limit:
+                return None
+            refusal = Refusal(status=429, reason="too many connections")
         self.refused += 1
         self._told()
         if refusal.abort:
@@ -490,5 +481,9 @@ class Simulator(ABC):
     async def _slowed(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         if self._delay and not request.path.startswith("/_sim/"):
             await asyncio.sleep(self._delay)
+        if (wrong := self.misanswer) is not None and wrong.applies(request.path):
+            await asyncio.sleep(wrong.delay)
+            if wrong.body is not None:
+                return wrong.response(wrong.body)
         response: web.StreamResponse = await handler(request)
         return response

@@ -86,6 +86,10 @@ class _Refused(Exception):
         self.message = message
 
 
+class _Mute(Exception):
+    """No answer at all."""
+
+
 class Session:
     """The state of one socket. `routes` says which sids a push on (channel, id) goes to."""
 
@@ -116,7 +120,7 @@ class Session:
         data: dict[str, Any] = {"gateway": self.gateway, "authMethod": "bearer" if self._key.bearer else "api_key"}
         if self._wallet is not None:
             data["walletAddress"] = self._wallet
-        if self._knobs.second:
+        if (self._knobs.greets or self._knobs.generation) != 1:
             data["protocolVersion"] = 2
             if not self._key.bearer:
                 data["partnerId"] = "clx0simulated0partner0"
@@ -129,6 +133,8 @@ class Session:
             message = _decoded(text)
             ident = message.get("id")
             answer, snapshots = self._command(message.get("cmd"))(_object(message.get("params", {})))
+        except _Mute:
+            return Reply([], [])
         except _Refused as refused:
             error = {"type": "error", "code": refused.code, "message": f"{refused.code}: {refused.message}"}
             return Reply([self._frame({"id": ident, **error})], [])
@@ -149,6 +155,10 @@ class Session:
         if self._knobs.second:
             commands["get_book_snapshot"] = self._snapshot
         command = commands.get(verb) if isinstance(verb, str) else None
+        if verb not in {"subscribe", "ping"} and self._knobs.commands == "mute":
+            raise _Mute
+        if verb not in {"subscribe", "ping"} and self._knobs.commands == "fewest":
+            command = None
         if command is None:
             raise _Refused("unknown_command", f"no command {verb!r}")
         return command
@@ -169,8 +179,11 @@ class Session:
                 rejected.append({"code": refused.code, "message": f"{refused.code}: {refused.message}", **about})
                 continue
             sid, self._next_sid = self._next_sid, self._next_sid + 1
-            self.subscriptions[sid] = Subscription(sid, channel, ids)
-            accepted.append(_listed(self.subscriptions[sid]))
+            held = Subscription(sid, channel, ids)
+            accepted.append(_listed(held))
+            if self._knobs.forgets and sid % self._knobs.forgets == 0:
+                continue
+            self.subscriptions[sid] = held
             snapshots += self._booked(sid, channel, ids)
         self._rewire()
         return {"type": "subscribed", "accepted": accepted, "rejected": rejected}, snapshots

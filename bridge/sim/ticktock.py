@@ -18,7 +18,8 @@ from bridge.sim.change import Outgoing
 from bridge.sim.connection import Connection, text_frames
 from bridge.sim.feed import FeedKnobs
 from bridge.sim.keys import ACTIVE, TICKTOCK_SCOPES, Key
-from bridge.sim.server import Options, Simulator, wall_clock
+from bridge.sim.options import Options, wall_clock
+from bridge.sim.server import Simulator
 from bridge.sim.stamps import iso_millis
 from bridge.sim.ticktock_rest import TickTockRest
 from bridge.sim.ticktock_stream import LIST, TickTockKnobs, TickTockStream, envelope
@@ -95,16 +96,17 @@ class TickTockSim(Simulator):
 
     async def revoke(self, key: str | None = None, *, state: str | None = None) -> int:
         """Deactivate a key (1.1: rotating kills the old one at once); its sockets are closed with 1008."""
-        found = self.keys.set_state(key or self.api_key, state or "deactivated")
+        return await self._kill(self.keys.set_state(key or self.api_key, state or "deactivated"))
+
+    async def rotate(self, fresh: str, *, key: str | None = None) -> int:
+        """Rotate a key: the old one is dead at once (1.1)."""
+        return await self._kill(self.keys.rotate(key or self.api_key, fresh, state="deactivated"))
+
+    async def _kill(self, key: Key) -> int:
         if not self._revoke_closes:
             return 0
-        return sum(
-            [
-                await self.drop(code=_POLICY_VIOLATION, connection=each.number)
-                for each in self.connections
-                if each.key is found
-            ]
-        )
+        dead = [each.number for each in self.connections if each.key is key]
+        return sum([await self.drop(code=_POLICY_VIOLATION, connection=number) for number in dead])
 
     def broadcast(self, frames: list[Outgoing]) -> None:
         """To each connection what its channel carries and its key may see; the same bytes to equal ones."""

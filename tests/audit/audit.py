@@ -314,6 +314,14 @@ def stray_faults(audits: Sequence[Audit], own: Iterable[str], published: Iterabl
     ]
 
 
+def _lengths(entry: Mapping[str, Any]) -> Iterator[str]:
+    """What has not the length that the number of frames gives it."""
+    if len(entry["hashes"]) != 24 * len(entry["codes"]):
+        yield "not 24 bytes of hashes for each frame"
+    if len(entry["orders"]) != 8 * sum(bool(code & 0x08) for code in entry["codes"]):
+        yield "not 8 bytes of order for each state"
+
+
 def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) -> list[Fault]:
     """What is wrong with the ledger of a run of one process that has ended gracefully.
 
@@ -333,8 +341,7 @@ def ledger_faults(topic: str, published: Iterable[Published], *, disposed: int) 
             faults.append(Fault("ledger", _place(one), f"{schema.name} is no ledger entry"))
             continue
         entries.append((one, entry))
-        if len(entry["hashes"]) != 24 * len(entry["codes"]):
-            faults.append(Fault("ledger", _place(one), "not 24 bytes of hashes for each frame"))
+        faults += [Fault("ledger", _place(one), what) for what in _lengths(entry)]
         if one.created:
             faults.append(Fault("ledger", _place(one), "its time is not the broker's"))
     positions = [entry["position"] for _, entry in entries if entry["position"] is not None]

@@ -45,6 +45,11 @@ class Message:
         assert self._stored is not None
         return self._stored.value
 
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The headers."""
+        assert self._stored is not None
+        return list(self._stored.headers.items())
+
     def timestamp(self) -> tuple[int, int]:
         """LogAppendTime."""
         assert self._stored is not None

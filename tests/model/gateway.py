@@ -6,7 +6,10 @@ A connection keeps the order of what it carries. Two of them don't keep any betw
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from bridge.frame import STREAM, Frame
 from tests.model import schemas
@@ -29,7 +32,7 @@ class Emission:
     """One frame that the gateway sent, however often. at: s. points: when it was sent and would have arrived.
 
     kind: state, event, bad or refused. alike: equal for frames that are one (None: states without a number). says: what a
-    state says of its entity.
+    state says of its entity. sent: when, by its own word (ms); 0: it does not say.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Emission:
     alike: tuple[object, ...] | None = None
     says: tuple[str, ...] = ()
     snapshot: bool = False
+    sent: int = 0
     points: list[float] = field(default_factory=list)
 
 
@@ -60,11 +64,12 @@ class Flow:
 class Feed:
     """The gateway. It sends until `quiet`."""
 
-    def __init__(self, world: World, *, names: tuple[str, ...], pace: float, unnumbered: bool) -> None:
+    def __init__(self, world: World, *, names: tuple[str, ...], pace: float, unnumbered: bool, exact: int) -> None:
         """names: the connections that each process has. pace: mean seconds between frames.
 
-        unnumbered: states without a sequence number come too.
+        unnumbered: states without a sequence number come too. exact: its times are multiples of so many ms; 0: it says none.
         """
+        self._exact = exact
         self._unnumbered = unnumbered
         self._world = world
         self._chance = world.chance
@@ -148,14 +153,14 @@ class Feed:
         entity = self._chance.choice(again).entity if again and self._chance.random() < 0.3 else self._fresh()
         self._seq += 1
         v, n = self._fresh(), len(self.emissions)
-        raw = _frame(schemas.SETTLED, n, self._seq, id=entity, match_id=match, v=v)
+        raw = self._frame(schemas.SETTLED, n, self._seq, id=entity, match_id=match, v=v)
         alike = (schemas.SETTLED, entity)
         self._send(Emission(n, 0, schemas.SETTLED, "event", raw, self._both(), entity, match, self._seq, alike))
 
     def _shout(self, match: str) -> None:
         """An event without a number: its content is its identity."""
         v, n = self._fresh(), len(self.emissions)
-        raw = _frame(schemas.SHOUT, n, None, id=match, match_id=match, v=v)
+        raw = self._frame(schemas.SHOUT, n, None, id=match, match_id=match, v=v)
         self._send(Emission(n, 0, schemas.SHOUT, "event", raw, self._both(), match, match, None, (schemas.SHOUT, v)))
 
     def _bad(self) -> None:
@@ -167,14 +172,14 @@ class Feed:
         """An event that Kafka will never take."""
         n = len(self.emissions)
         self._seq += 1
-        raw = _frame(schemas.KILL, n, self._seq, id=match, match_id=match, v=f"POISON {n}")
+        raw = self._frame(schemas.KILL, n, self._seq, id=match, match_id=match, v=f"POISON {n}")
         self._send(Emission(n, 0, schemas.KILL, "refused", raw, frozenset({LIST}), match, match, alike=("bad", raw)))
 
     def _surprise(self, match: str) -> None:
         """A type that no schema knows."""
         n, v = len(self.emissions), self._fresh()
         self._seq += 1
-        raw = _frame(schemas.SURPRISE, n, self._seq, id=match, match_id=match, v=v)
+        raw = self._frame(schemas.SURPRISE, n, self._seq, id=match, match_id=match, v=v)
         alike = (schemas.SURPRISE, self._seq, v)
         self._send(Emission(n, 0, schemas.SURPRISE, "event", raw, self._both(), match, match, self._seq, alike))
 
@@ -188,7 +193,7 @@ class Feed:
 
     def _made_state(self, kind: str, match: str, v: str, seq: int, *, snapshot: bool = False) -> Emission:
         n = len(self.emissions)
-        raw = _frame(kind, n, seq, id=match, match_id=match, v=v)
+        raw = self._frame(kind, n, seq, id=match, match_id=match, v=v)
         alike = (kind, seq, v)
         return self._kept(
             Emission(n, 0, kind, "state", raw, frozenset({LIST}), match, match, seq, alike, (kind, v), snapshot)
@@ -196,7 +201,7 @@ class Feed:
 
     def _made_table(self, match: str, v: str, *, snapshot: bool = False) -> Emission:
         n = len(self.emissions)
-        raw = _frame(schemas.TABLE, n, None, id=match, match_id=match, v=v)
+        raw = self._frame(schemas.TABLE, n, None, id=match, match_id=match, v=v)
         says = (schemas.TABLE, v)
         return self._kept(
             Emission(n, 0, schemas.TABLE, "state", raw, frozenset({LIST}), match, match, None, None, says, snapshot)
@@ -204,9 +209,21 @@ class Feed:
 
     def _made_event(self, match: str, v: str, seq: int) -> Emission:
         n = len(self.emissions)
-        raw = _frame(schemas.KILL, n, seq, id=match, match_id=match, v=v)
+        raw = self._frame(schemas.KILL, n, seq, id=match, match_id=match, v=v)
         alike = (schemas.KILL, seq, v)
         return Emission(n, 0, schemas.KILL, "event", raw, self._both(), match, match, seq, alike)
+
+    def _frame(self, kind: str, number: int, seq: int | None, **data: str) -> bytes:
+        """A frame; ``n``, which is no content, tells the oracle which one it is."""
+        body = ",".join(f'"{name}":"{value}"' for name, value in data.items())
+        meta = f'"n":{number}' if seq is None else f'"seq":{seq},"n":{number}'
+        if self.sent():
+            meta += f',"ts":{msgspec.json.encode(datetime.fromtimestamp(self.sent() / 1000, UTC)).decode()}'
+        return f'{{"type":"{kind}","data":{{{body}}},"meta":{{{meta}}}}}'.encode()
+
+    def sent(self) -> int:
+        """The gateway's time (ms), as exactly as it says it; 0: it does not."""
+        return self._world.wall() // self._exact * self._exact if self._exact else 0
 
     def _both(self) -> frozenset[str]:
         return frozenset(self.names)
@@ -218,6 +235,7 @@ class Feed:
     def _kept(self, emission: Emission) -> Emission:
         if emission.number == len(self.emissions):
             emission.at = self._world.now
+            emission.sent = self.sent()
             emission.points.append(self._world.now)
             self.emissions.append(emission)
         return emission
@@ -393,16 +411,3 @@ class Link:
             self._event = "down"
             since = self._began if self._heard is None else self._heard
             self._process.intake.event(schemas.GATEWAY, self.name, "down", cause=cause, since=since)
-
-
-def _frame(kind: str, number: int, seq: int | None, **data: str) -> bytes:
-    """A frame; its time of sending, which is no content, tells the oracle which one it is."""
-    body = ",".join(f'"{name}":"{value}"' for name, value in data.items())
-    ts = f"2026-05-17T06:{40 + number // 60_000:02d}:{number // 1000 % 60:02d}.{number % 1000:03d}Z"
-    numbered = "" if seq is None else f',"seq":{seq}'
-    return f'{{"type":"{kind}","data":{{{body}}},"meta":{{"ts":"{ts}"{numbered}}}}}'.encode()
-
-
-def number_of(ts: str) -> int:
-    """Which emission has this time of sending."""
-    return (int(ts[14:16]) - 40) * 60_000 + int(ts[17:19]) * 1000 + int(ts[20:23])

@@ -53,7 +53,7 @@ SHUTDOWN: Final = 5.0
 @functools.cache
 def entry_codec() -> EntryCodec:
     """Compiled once; it keeps nothing."""
-    return EntryCodec(schemas.catalog(1).own("ledger"))
+    return EntryCodec(schemas.catalog(1).own("ledger"), schemas.catalog(1).older("ledger"))
 
 
 @functools.cache

@@ -133,6 +133,7 @@ def run(seed: int, folder: Path, profile: Profile = ANY, *, trace: bool = False)
         names=chance.choice(((LIST,), (LIST, DETAIL))),
         pace=chance.choice((0.06, 0.1, 0.2)),
         unnumbered=count == 1,
+        exact=chance.choice((1, 1, 1, 200, 0)),
     )
     hosts = [Host(f"p{number}", world, broker, place / f"{number}", settings) for number in range(count)]
     scene = Scene(world, broker, feed, hosts, END)

@@ -74,6 +74,7 @@ def _schema(name: str, version: int) -> dict[str, Any]:
     meta = [
         _nullable("ts"),
         {"name": "seq", "type": ["null", "long"], "default": None, "doc": "-"},
+        {"name": "n", "type": ["null", "long"], "default": None, "doc": "-"},
         extensions,
     ]
     pascal = "".join(word.capitalize() for word in name.replace("_", ".").split("."))
@@ -87,7 +88,7 @@ def _schema(name: str, version: int) -> dict[str, Any]:
         "event_time": ["meta.ts"],
     }
     if not known:
-        attribute["envelope"] = "nested"
+        attribute |= {"envelope": "nested", "sent": "meta.ts"}
     return {
         "type": "record",
         "name": pascal,

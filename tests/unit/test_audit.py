@@ -443,6 +443,7 @@ def entry(kind: str = "ENTRY", *, position: int | None = 1, codes: bytes = b"", 
         "codes": codes,
         "chains": b"",
         "links": b"",
+        "orders": b"." * 8 * sum(bool(code & 0x08) for code in codes),
         "hashes": b"." * 24 * len(codes),
     }
     defaults = {
@@ -474,6 +475,10 @@ def test_a_ledger_must_add_up() -> None:
         (
             [good[0], entry(position=3, codes=b"\x30\x32", hashes=b"short"), good[2]],
             "not 24 bytes of hashes for each frame",
+        ),
+        (
+            [good[0], entry(position=3, codes=b"\x38\x32\x31", orders=b"short"), good[2]],
+            "not 8 bytes of order for each state",
         ),
     ):
         assert [fault.detail for fault in ledger_faults("l", bad, disposed=2)] == [detail]

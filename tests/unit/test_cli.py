@@ -385,7 +385,7 @@ def test_schemas_list_and_show(run: Run, config: str) -> None:
     assert "ticktock/alive" not in listed
     row = listed["ticktock/match.updated"]
     shown = [
-        json.loads(run("schemas", "show", what)[1])
+        json.loads(run("schemas", "show", what, "--avsc")[1])
         for what in ("match.updated", row["fingerprint"], "ticktock/match.updated")
     ]
     assert shown[0] == shown[1] == shown[2]
@@ -652,7 +652,10 @@ FAKE_RUN = """
 import asyncio, sys, types
 mode = sys.argv[2]
 class Service:
-    def __init__(self, config): pass
+    def __init__(self, config):
+        from bridge.ops.metrics import Metrics
+        self.config, self.metrics = config, Metrics()
+    def configure(self, config, change): print("changed", *change.keys, flush=True)
     async def run(self, stop):
         print("up", flush=True)
         if mode == "refused":
@@ -680,6 +683,23 @@ def fake_run(config: str, mode: str) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     return process
+
+
+def test_sighup_reads_the_configuration_again(config: str) -> None:
+    """What is new is taken over while it runs; a file that is broken ends nothing."""
+    with fake_run(config, "well") as process:
+        assert process.stdout is not None
+        file = Path(config)
+        text = file.read_text(encoding="utf-8")
+        for broken in ("name: [", text):
+            file.write_text(broken, encoding="utf-8")
+            process.send_signal(signal.SIGHUP)
+        file.write_text(f"{text}log: {{level: warning}}\n", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "changed log.level\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "stopping\n"
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

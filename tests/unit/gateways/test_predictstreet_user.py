@@ -278,7 +278,7 @@ def test_a_wallet_of_many_vaults_is_split_by_the_limits() -> None:
     }
     chosen = PredictStreetUserSettings.model_validate(given)
     gateway = PredictStreetUser("wallet", chosen, intake=MemoryIntake(), metrics=Metrics())
-    sizes = {name: [len(each.ids) for each in one._wanted] for name, one in gateway._subscribers.items()}
+    sizes = {name: [len(each.ids) for each in one.wanted] for name, one in gateway._subscribers.items()}
     first, second, other = f"wallet:{ONE.lower()}:1", f"wallet:{ONE.lower()}:2", f"wallet:{TWO.lower()}:1"
     assert sizes == {first: [0, 0, *[100] * 254], second: [100] * 6, other: [0, 0, 100, 100, 100, 50]}
     headers = {name: one.headers().get("X-User-Wallet") for name, one in gateway._subscribers.items()}

@@ -37,6 +37,10 @@ class Plain(Dialect):
         """None."""
         return {}
 
+    def renew(self) -> Plain:
+        """Another one."""
+        return Plain()
+
     def on_open(self, now: float) -> Reaction:
         """Say hello."""
         self.up = self.healthy = False

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pytest
 
+from bridge.gateways.agreement import ANSWER_TIMEOUT
 from bridge.gateways.dialect import NEVER, Reaction
 from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, Verdict
 from bridge.gateways.subscriber import (
-    ANSWER_TIMEOUT,
     PING_INTERVAL,
     PONG_TIMEOUT,
     Subscriber,
@@ -40,6 +40,7 @@ class Talk:
         )
         self.now = 100.0
         self.asked: list[dict[str, Any]] = []
+        self.sid = 0
         self.frames: list[bytes] = []
         self.open()
 
@@ -65,9 +66,22 @@ class Talk:
         for command in [each for each in self.asked if each["cmd"] == "subscribe"]:
             self.asked.remove(command)
             entries = [each for each in command["params"]["subscriptions"] if each["channel"] != without]
-            answer = {"id": command["id"], "type": "subscribed", "accepted": [{"sid": 1, **each} for each in entries]}
+            first, self.sid = self.sid + 1, self.sid + len(entries)
+            accepted = [{"sid": sid, **each} for sid, each in enumerate(entries, first)]
+            answer = {"id": command["id"], "type": "subscribed", "accepted": accepted}
             reaction = self.hear({**answer, "rejected": list(rejected)})
+        self.confirm()
         return reaction
+
+    def confirm(self) -> None:
+        """Answer the question what is subscribed to: what the subscriber thinks."""
+        for command in [each for each in self.asked if each["cmd"] == "list_subscriptions"]:
+            self.asked.remove(command)
+            rows = [
+                {"sid": sid, "channel": each.channel, "ids": list(each.ids)}
+                for sid, each in self.subscriber.agreement.held.items()
+            ]
+            self.hear({"id": command["id"], "type": "subscriptions", "subscriptions": rows})
 
     def channels(self) -> list[str]:
         """The channels that were asked for and not yet answered."""
@@ -249,12 +263,12 @@ def test_books_are_silent_until_a_frame_of_theirs_comes() -> None:
     talk = Talk(BOOK, TRADES)
     talk.hear(GREETING_1)
     talk.accept()
-    assert talk.subscriber.silent_books == {"1": 100.0, "2": 100.0}
+    assert talk.subscriber.agreement.books.silent == {"1": 100.0, "2": 100.0}
     talk.hear(b'{"type":"trade","sid":1,"channel":"token_trades","id":"2","data":{}}')
     talk.hear(b'{"type":"book_snapshot","sid":2,"channel":"token_book","id":"2","data":{}}', b'{"type":"book_delta"')
-    assert talk.subscriber.silent_books == {"1": 100.0}
+    assert talk.subscriber.agreement.books.silent == {"1": 100.0}
     talk.open()
-    assert talk.subscriber.silent_books == {}
+    assert talk.subscriber.agreement.books.silent == {}
 
 
 def test_many_ids_are_asked_for_in_several_commands_and_up_waits_for_all() -> None:
@@ -317,3 +331,80 @@ def test_what_is_accepted_is_told_in_the_generations_names() -> None:
         rejected=({"code": "forbidden", "message": "no", "channel": "vault_positions"},), without="vault_positions"
     )
     assert talk.subscriber.accepted == [Subscription("user_orders"), Subscription("user_fills")]
+
+
+def test_a_plan_is_changed_on_the_open_connection() -> None:
+    """What stays is not asked for anew; what the gateway holds is asked for afterwards."""
+    talk = Talk(TRADES, BOOK)
+    talk.hear(GREETING_1)
+    talk.accept()
+    said = talk.subscriber.change([TRADES, Subscription("token_book", ("2", "3"))], talk.now).send
+    commands = [json.loads(text) for text in said]
+    assert [(each["cmd"], each["params"]) for each in commands] == [
+        ("update_subscription", {"sid": 2, "remove_ids": ["1"]}),
+        ("update_subscription", {"sid": 2, "add_ids": ["3"]}),
+    ]
+    assert talk.subscriber.up
+    for each in commands:
+        talk.hear({"id": each["id"], "type": "whatever the gateway calls it", "sid": 2})
+    assert talk.frames == []
+    assert talk.subscriber.accepted == [TRADES, Subscription("token_book", ("2", "3"))]
+    talk.confirm()
+    assert talk.subscriber.agreement.confirmed
+
+
+def test_a_change_waits_for_the_connection_and_for_answers() -> None:
+    """Nothing is said before the greeting, nor while it is not known what is held; then all of it."""
+    talk = Talk(TRADES)
+    assert talk.subscriber.change([BOOK], talk.now).send == []
+    talk.hear(GREETING_1)
+    assert talk.channels() == ["token_book"]
+    assert talk.subscriber.change([TRADES], talk.now).send == []
+    talk.accept()
+    assert [each["cmd"] for each in talk.asked] == ["unsubscribe", "subscribe"]
+    for each in [each for each in talk.asked if each["cmd"] == "unsubscribe"]:
+        talk.asked.remove(each)
+        talk.hear({"id": each["id"], "type": "unsubscribed", "sids": [1]})
+    talk.accept()
+    assert talk.subscriber.accepted == [TRADES]
+    assert talk.subscriber.agreement.books.silent == {}
+
+
+def test_a_wish_from_outside_is_carried_out_by_the_timer() -> None:
+    """`want` makes the timer due at once, and says nothing itself."""
+    talk = Talk(TRADES)
+    talk.hear(GREETING_1)
+    talk.accept()
+    talk.subscriber.want([TRADES, BOOK])
+    assert talk.subscriber.due <= talk.now
+    talk._keep(talk.subscriber.on_timer(talk.now))
+    assert talk.channels() == ["token_book"]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_ids_that_cannot_be_added_get_a_subscription_of_their_own(silent: bool) -> None:  # noqa: FBT001 - a parameter
+    """How `update_subscription` is spelled is not documented: an error, or no answer at all, is no reason to stop."""
+    talk = Talk(BOOK)
+    talk.hear(GREETING_1)
+    talk.accept()
+    (said,) = talk.subscriber.change([BOOK, Subscription("token_book", ("3",))], talk.now).send
+    ident = json.loads(said)["id"]
+    while silent and talk.now < 100 + ANSWER_TIMEOUT:
+        assert talk.wait().drop is None
+    if not silent:
+        talk.hear({"id": ident, "type": "error", "code": "unknown_command", "message": "?"})
+    assert talk.channels() == ["token_book"]
+    talk.accept()
+    assert talk.subscriber.accepted == [Subscription("token_book", ("1", "2", "3"))]
+    assert talk.told == []
+
+
+def test_what_is_granted_is_known_while_the_connection_is_down() -> None:
+    """In the names of the last generation, without what was refused."""
+    talk = Talk(TRADES, BOOK)
+    assert talk.subscriber.granted == []
+    talk.hear(GREETING_1)
+    talk.accept(rejected=({"code": "forbidden", "message": "no", "channel": "token_book"},), without="token_book")
+    talk.open()
+    assert talk.subscriber.accepted == []
+    assert talk.subscriber.granted == [TRADES]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.gateways.subscriptions import (
+    GENERATIONS,
     IDS_PER_COMMAND,
     IDS_PER_SUBSCRIPTION,
     SUBSCRIPTIONS_PER_CONNECTION,
@@ -16,10 +17,11 @@ from bridge.gateways.subscriptions import (
     Generation,
     Rejected,
     Subscription,
-    commands,
+    groups,
     normal,
     plan,
-    refusals,
+    replan,
+    settle,
     translate,
 )
 
@@ -126,9 +128,9 @@ def test_ids_are_written_as_the_gateway_does(channel: str, given_id: str, writte
 def test_commands_stay_short_and_keep_everything(wanted: list[Subscription]) -> None:
     """At most a thousand ids in one command."""
     pieces = plan(wanted, generation=2)[0]
-    groups = commands(pieces)
-    assert [each for group in groups for each in group] == pieces
-    assert all(sum(len(each.ids) for each in group) <= IDS_PER_COMMAND for group in groups)
+    said = groups(pieces)
+    assert [each for group in said for each in group] == pieces
+    assert all(sum(len(each.ids) for each in group) <= IDS_PER_COMMAND for group in said)
 
 
 BOOK = Subscription("token_book", ("1", "2", "3"))
@@ -138,33 +140,62 @@ TRADES = Subscription("token_trades", ("1", "2"))
 def test_an_answer_that_accepts_all_refuses_nothing() -> None:
     """Also where ids are not echoed, or come back in another order and form."""
     accepted = [Accepted("token_trades", 2), Accepted("token_book", 1, ["3", "01", "2"])]
-    assert refusals([BOOK, TRADES], accepted, []) == []
+    assert settle([BOOK, TRADES], accepted, []).refused == []
 
 
 def test_a_rejection_that_names_nothing_belongs_to_what_was_not_accepted() -> None:
     """Only code and message are documented (contract 2.3)."""
-    found = refusals(
+    found = settle(
         [BOOK, TRADES], [Accepted("token_trades", 1, ["1", "2"])], [Rejected("forbidden", "forbidden: no")]
-    )
+    ).refused
     assert [(each.subscription, each.code, each.lasting) for each in found] == [(BOOK, "forbidden", True)]
 
 
 def test_rejections_that_name_their_channel_keep_their_reasons_apart() -> None:
     """In whatever order they come."""
     rejected = [Rejected("busy", "try later"), Rejected("invalid_params", "bad id", "token_trades", ["1", "2"])]
-    found = {each.subscription: each for each in refusals([BOOK, TRADES], [], rejected)}
+    found = {each.subscription: each for each in settle([BOOK, TRADES], [], rejected).refused}
     assert (found[TRADES].code, found[TRADES].lasting) == ("invalid_params", True)
     assert (found[BOOK].code, found[BOOK].lasting) == ("busy", False)
 
 
 def test_ids_that_were_left_out_of_an_accepted_entry_are_named() -> None:
     """A part that is neither accepted nor rejected does not go unnoticed."""
-    found = refusals([BOOK], [Accepted("token_book", 1, ["1", "3"])], [])
+    found = settle([BOOK], [Accepted("token_book", 1, ["1", "3"])], []).refused
     assert [(each.subscription.ids, each.code) for each in found] == [(("2",), "unconfirmed")]
 
 
 def test_two_entries_of_one_channel_are_told_apart_by_their_ids() -> None:
     """As a split subscription is answered."""
     other = Subscription("token_book", ("7", "8"))
-    found = refusals([BOOK, other], [Accepted("token_book", 1, ["7", "8"])], [Rejected("busy")])
+    found = settle([BOOK, other], [Accepted("token_book", 1, ["7", "8"])], [Rejected("busy")]).refused
     assert [each.subscription for each in found] == [BOOK]
+
+
+@given(st.lists(wishes, min_size=2, max_size=4), generations)
+def test_a_plan_that_changes_keeps_what_stays_where_it_is(
+    chain: list[list[Subscription]], known: Generation | None
+) -> None:
+    """No limit is broken, nothing wanted is left out, and no id moves to another connection."""
+    connections = plan(chain[0], generation=known)
+    for wanted in chain[1:]:
+        before = [set(flat(each)) for each in connections]
+        connections = replan(connections, wanted, generation=known)
+        everything = Counter(pair for each in connections for pair in flat(each))
+        assert set(everything) == {pair for part in plan(wanted, generation=known) for pair in flat(part)}
+        assert set(everything.values()) == {1}
+        for old, new in zip(before, connections, strict=False):
+            assert old & set(everything) <= set(flat(new))
+        for connection in connections:
+            for generation in GENERATIONS if known is None else (known,):
+                assert len(translate(connection, generation)) <= SUBSCRIPTIONS_PER_CONNECTION
+
+
+def test_new_wishes_fill_what_room_there_is_then_open_connections() -> None:
+    """As `plan` does from the start."""
+    tokens = tuple(str(number) for number in range(1, 30_001))
+    connections = plan([Subscription("token_book", tokens[:20_000])], generation=2)
+    connections = replan(connections, [Subscription("token_book", tokens)], generation=2)
+    assert [sum(len(each.ids) for each in connection) for connection in connections] == [25_600, 4_400]
+    connections = replan(connections, [Subscription("token_book", tokens[-10:])], generation=2)
+    assert [sum(len(each.ids) for each in connection) for connection in connections] == [0, 10]

@@ -56,6 +56,25 @@ async def test_refuse_revoke_restore(http: aiohttp.ClientSession) -> None:
         assert (await post(http, sim, "revoke", key="nobody"))[0] == 400
 
 
+async def test_answers_are_wrong_or_late_as_often_as_told(http: aiohttp.ClientSession) -> None:
+    """A body, status and Retry-After in place of the truth, on paths that begin so; then the truth again."""
+    async with TickTockSim(seed=1, knobs=BARE) as sim:
+
+        async def ask(path: str) -> tuple[int, str | None, str]:
+            async with http.get(f"{sim.rest_url}{path}", headers={"X-API-Key": sim.api_key}) as answer:
+                return answer.status, answer.headers.get("Retry-After"), await answer.text()
+
+        await post(http, sim, "answer", path="/cs2/", status=429, body="{", retry_after="7", times=2)
+        assert await ask("/cs2/v1/matches") == (429, "7", "{")
+        assert (await ask("/v1/whoami"))[0] == 200
+        assert (await ask("/cs2/v1/settlements"))[0] == 429
+        assert (await ask("/cs2/v1/settlements"))[0] == 200
+        await post(http, sim, "answer", path="/v1/", delay=0.01)
+        assert (await ask("/v1/whoami"))[0] == 200
+        await post(http, sim, "accept")
+        assert sim.misanswer is None
+
+
 async def test_the_feed_is_steered(http: aiohttp.ClientSession) -> None:
     """Pause, rate, faults, reset-seq, send, silence, alive, delay: each as its method."""
     async with TickTockSim(seed=1, rate=100, knobs=BARE) as sim:

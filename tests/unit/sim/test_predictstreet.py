@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any, Literal
 
 import aiohttp
@@ -334,3 +335,25 @@ async def test_raw_frames_can_be_sent_by_hand(http: aiohttp.ClientSession) -> No
         assert sim.send(b'{"type":"by_hand","data":{}}', fault="unknown_type") == 1
         assert await raw_frame(ws) == '{"type":"by_hand","data":{}}'
         assert [sent.fault for sent in sim.sent][-1] == "unknown_type"
+
+
+async def test_a_key_may_have_so_many_sockets(http: aiohttp.ClientSession) -> None:
+    """More are answered 429, with Retry-After, until one is closed (contract 8.7: no limit is documented)."""
+    async with PredictStreetSim(knobs=PredictStreetKnobs(connections=1)) as sim:
+        ws = await market(http, sim)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await market(http, sim)
+        assert caught.value.status == 429
+        assert caught.value.headers is not None
+        assert caught.value.headers["Retry-After"] == "1"
+        await ws.close()
+        await sim.wait(lambda sim: not sim.connections)
+        await frame(await market(http, sim))
+
+
+async def test_changes_of_a_book_may_be_lost(http: aiohttp.ClientSession) -> None:
+    """Then a delta does not follow the one before; snapshots and all else come."""
+    async with PredictStreetSim(rate=1000, seed=3, knobs=PredictStreetKnobs(book_losses=0.5, markets=1)) as sim:
+        ws = await subscribed(http, sim, "token_book")
+        book = [each for each in await frames(ws, 60) if each["id"] == sim.tokens[0]]
+        assert any(each.get("prevSeq", before["seq"]) != before["seq"] for before, each in pairwise(book))

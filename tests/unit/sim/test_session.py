@@ -207,3 +207,27 @@ def test_server_ts_can_be_left_out() -> None:
     """Contract 7.12: some pages know no serverTs."""
     assert "serverTs" not in told(session(server_ts=False), "ping")
     assert "serverTs" not in told(session(generation=1), "ping")
+
+
+def test_a_gateway_that_forgets_says_nothing_of_it() -> None:
+    """Every so many-th subscription is accepted and not held: only the list tells."""
+    each = session(forgets=2)
+    entries = [{"channel": "token_book", "ids": [str(n)]} for n in range(1, 4)]
+    assert len(told(each, "subscribe", subscriptions=entries)["accepted"]) == 3
+    assert [row["sid"] for row in told(each, "list_subscriptions")["subscriptions"]] == [1, 3]
+
+
+@pytest.mark.parametrize("verb", ["update_subscription", "unsubscribe", "list_subscriptions", "get_book_snapshot"])
+def test_a_gateway_may_spell_what_is_not_documented_otherwise(verb: str) -> None:
+    """Then our spelling gets an error, or no answer; `subscribe` and `ping` are served."""
+    few, mute = session(commands="fewest"), session(commands="mute")
+    assert told(few, verb)["type"] == "error"
+    assert asked(mute, verb).messages == []
+    assert told(mute, "ping")["type"] == "pong"
+
+
+@pytest.mark.parametrize(("generation", "greets", "version"), [(1, 2, 2), (2, 1, None), (2, None, 2), (1, None, None)])
+def test_a_greeting_may_lie(generation: Literal[1, 2], greets: Literal[1, 2] | None, version: int | None) -> None:
+    """Told is one generation, served the other."""
+    greeting = msgspec.json.decode(session(generation=generation, greets=greets).greeting())
+    assert greeting["data"].get("protocolVersion") == version
