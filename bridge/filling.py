@@ -99,6 +99,12 @@ class Filling:
             for worker in self._workers.values():
                 group.create_task(worker.run(), name=f"filling {worker.gateway}")
 
+    async def close(self) -> None:
+        """Let the connections of the recoverers go; for where no gateway runs that would."""
+        for each in self._recoverers.values():
+            if each is not None:
+                await each.close()
+
     def status(self, gateway: str) -> dict[str, Any]:
         """What is being filled: for `/api/status`."""
         now = self._workers[gateway].now
@@ -235,10 +241,11 @@ class _Worker:
         wanted = self._filling.wanted(self.gateway)
         for ident in self._said.keys() - wanted.keys():
             del self._said[ident]
-        if self._task is not None and (
-            not self._filling.active or (self.now is not None and not self._same(self.now, wanted.values()))
-        ):
-            self._task.cancel()
+        if self._task is not None:
+            # Cursors are moved while nothing is missing only: what is missing comes first.
+            useful = not wanted if self.now is None else self._same(self.now, wanted.values())
+            if not self._filling.active or not useful:
+                self._task.cancel()
         self._news.set()
 
     async def run(self) -> None:

@@ -225,7 +225,7 @@ class Outages:
 
         facts: see `bridge.requests`. ident: of the request.
         """
-        if "gap" in facts:
+        if facts.get("gap") is not None:
             asked = msgspec.convert(facts["gap"], Gap)
             gap = self._gaps.get(asked.id, asked)
             mine = gap.id.endswith(f"/{self._lane}") and gap.entity is None and gap.cause != EXPIRED

@@ -45,6 +45,7 @@ from bridge.planner import Means, Planner
 from bridge.publisher import GivenUp, Publisher
 from bridge.recovery import GapWriter, Outages
 from bridge.registry import Registry
+from bridge.requests import Request, Requests, facts
 from bridge.route import Route, Ways
 from bridge.topics import Role
 
@@ -94,8 +95,12 @@ class Service:
         metrics: Metrics | None = None,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         host: str | None = None,
+        receive: bool = True,
     ) -> None:
-        """Load the schemas; nothing is opened yet. now: ms since the epoch. host: name of the machine; None: its own.
+        """Load the schemas; nothing is opened yet.
+
+        now: ms since the epoch. host: name of the machine; None: its own. receive: open the gateways' streams; else gaps
+        are filled, and nothing more.
 
         Raises ConfigError for schemas, topics or lanes that can't be.
         """
@@ -106,11 +111,13 @@ class Service:
         self._catalog = catalog or Catalog.load(extra=schemas())
         self._plan = topics.plan(config, self._catalog)
         self._now = now
+        self._receive = receive
         self._started = now()
         self._beat = monotonic()
         self._journals: Journals | None = None
         self._gateways: list[Gateway] = []
         self._filling: Filling
+        self._requests: Requests | None = None
         #: Gateways whose gaps are filled by themselves.
         self._fillable: frozenset[str] = frozenset()
         self._lanes: list[Lane] = []
@@ -141,7 +148,7 @@ class Service:
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []
         try:
-            if config.http.listen is not None:
+            if config.http.listen is not None and self._receive:
                 runner = await http.serve(
                     config.http.listen,
                     status=self.status,
@@ -162,24 +169,32 @@ class Service:
                 kinds()[settings.kind](name, settings, intake=intake, metrics=self.metrics)
                 for name, settings in config.gateways.items()
             ]
-            self._filling = filling = self._fill(intake)
+            self._filling, self._requests = filling, requests = self._fill(intake)
             log.info("started", name=config.name, version=__version__, page=self.address)
-            receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in self._gateways]
+            running = self._gateways if self._receive else []
+            receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in running]
             starting = asyncio.create_task(self._start_lanes(journals, filling), name="lanes")
             asking = asyncio.create_task(filling.run(), name="filling")
-            tasks = [*receiving, starting, asking]
+            reading = asyncio.create_task(requests.run(), name="requests")
+            tasks = [*receiving, starting, asking, reading]
             await self._watch(stop, tasks)
+            requests.stop()
             asking.cancel()
             await asyncio.wait([asking])
+            if not self._receive:
+                await filling.close()
             for task in receiving:
                 task.cancel()
-            await asyncio.wait(receiving)
+            if receiving:
+                await asyncio.wait(receiving)
             intake.flush()
             self._over.set()
             starting.cancel()
             await self._stop_lanes()
         finally:
             self._over.set()
+            if self._requests is not None:
+                self._requests.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -191,17 +206,27 @@ class Service:
             journals.close()
             log.info("stopped", name=config.name, frames_left=journals.frames)
 
-    def _fill(self, intake: Intake) -> Filling:
-        """Who has gaps filled."""
+    def _fill(self, intake: Intake) -> tuple[Filling, Requests]:
+        """Who has gaps filled, and who hears what is asked for by hand."""
         recoverers = {gateway.name: gateway.recoverer for gateway in self._gateways}
+
+        def requested(offset: int, request: Request) -> None:
+            if request.gateway in recoverers:
+                intake.event(request.gateway, "", "request", offset=offset, request=facts(request))
+            else:
+                log.warning("request_refused", offset=offset, reason=f"there is no gateway {request.gateway!r}")
+
+        requests = Requests(self.config, requested)
         self._fillable = frozenset(name for name, each in recoverers.items() if each and each.settings.gaps)
-        return Filling(
+        filling = Filling(
             recoverers,
             intake=intake,
             outside=Outside(wall=self._now),
             span=round(self.config.dedupe.window * 1000),
             connected=self._connected,
+            told=requests.active,
         )
+        return filling, requests
 
     def _connected(self) -> dict[str, bool]:
         """Gateway → whether its frames flow."""

@@ -111,3 +111,6 @@ class Recoverer(Protocol):
 
     async def keep_up(self, cursors: Mapping[str, str], basin: Basin, *, floor: int) -> None:
         """Move cursors while nothing is missing. floor: as in `Hole`. Raises as `recover`."""
+
+    async def close(self) -> None:
+        """Let connections go."""

@@ -56,6 +56,10 @@ class MarketRecoverer:
                 unknown += await self._trades(hole, basin, tokens, subscriber.generation)
         return _verdict(hole, channels, asked, unknown)
 
+    async def close(self) -> None:
+        """See `Recoverer`."""
+        await self._rest.close()
+
     async def keep_up(self, cursors: Mapping[str, str], basin: Basin, *, floor: int) -> None:
         """There are no cursors."""
 

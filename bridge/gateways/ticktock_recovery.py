@@ -44,6 +44,7 @@ class TickTockRecoverer:
         """See the class."""
         self.settings = settings
         self.interval = interval
+        self._rest = rest
         self._settlements = log(rest)
         self._replay = replay
 
@@ -57,6 +58,10 @@ class TickTockRecoverer:
             told.append(_replayed(outcome))
         told.append(_MISSING)
         return Filled("partly" if good else "lost", "; ".join(told))
+
+    async def close(self) -> None:
+        """See `Recoverer`."""
+        await self._rest.close()
 
     async def keep_up(self, cursors: Mapping[str, str], basin: Basin, *, floor: int) -> None:
         """Read the log to its end, so that the cursor is never far behind. See `Recoverer`."""

@@ -77,6 +77,10 @@ class UserRecoverer:
         channels = {each for _, those in wallets.values() for each in those}
         return _verdict(hole, channels, list(told))
 
+    async def close(self) -> None:
+        """See `Recoverer`."""
+        await self._rest.close()
+
     async def keep_up(self, cursors: Mapping[str, str], basin: Basin, *, floor: int) -> None:
         """There are no cursors."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 
 from bridge.sim import PREDICTSTREET_SCOPES, Key, PredictStreetKnobs, PredictStreetSim, Simulator, TickTockSim
 from tests.audit import Published, Schemas, collect
+from tests.front import Front, Mood
 from tests.gaps import gap_records
 from tests.kafka.conftest import Kafka
-from tests.running import Bridge, BridgeProcess, configuration, predictstreet, private, ticktock
+from tests.running import Bridge, BridgeHere, BridgeProcess, configuration, predictstreet, private, ticktock
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -225,3 +227,130 @@ async def test_orders_and_fills_of_a_wallets_outage_are_all_there_once(
     assert sum(gap["recovered"] for gap in gaps) == recovered
     assert {gap["state"] for gap in gaps} == {"partly"}
     assert all("orders placed and cancelled over REST; fills over REST" in gap["how"] for gap in gaps)
+
+
+async def test_a_bridge_that_is_killed_in_mid_fill_fills_it_again(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Some markets' trades were published when it died: the next process asks again, nothing is doubled, counts go on."""
+    knobs = PredictStreetKnobs(rate_limit=0)
+    async with (
+        PredictStreetSim(seed=34, rate=RATE, wait_for=1, knobs=knobs) as sim,
+        Front(sim.rest_url, about="/trades") as rest,
+    ):
+        sim.stream.world.restless = 0.0
+        gateway = predictstreet(sim, silence="600s", rest={"url": rest.url})
+        config = configuration({"markets": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            await bridge.ready()
+            await sim.wait(lambda _: sim.produced > 1000, seconds=60)
+            rest.mood, rest.spare = "hang", 4
+            await cut_off(sim, SHORT)
+            await rest.until_spoilt()
+            bridge.kill()
+            rest.mood = "pass"
+            await bridge.start()
+            gaps = await judged(bridge, kafka, topic_prefix, 2)
+            await finished(bridge, sim)
+            assert await bridge.stop() == 0, bridge.last_words()
+        trades = {trade.id for market in sim.stream.world.markets for trade in market.trades}
+        trades -= unsent(sim, "tradeId")
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}markets.")
+    found = decoded(published, f"{topic_prefix}markets.trade-matched")
+    assert {data["tradeId"] for data, _ in found} == trades
+    assert max(Counter((data["tradeId"], data["matched"]) for data, _ in found).values()) == 1
+    assert sorted(gap["cause"] for gap in gaps) == ["crash", "disconnect"]
+    assert {gap["state"] for gap in gaps} == {"partly"}
+    assert sum(gap["recovered"] for gap in gaps) == sum(source == "rest" for _, source in found)
+
+
+@pytest.mark.parametrize("mood", ["down", "busy", "garbage", "hang"])
+async def test_rest_that_fails_for_a_while_delays_the_filling_and_nothing_else(
+    mood: Mood, kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Live frames are published meanwhile; when REST answers well the gap is filled."""
+    async with (
+        TickTockSim(seed=35, rate=RATE, wait_for=1) as sim,
+        Front(sim.rest_url, about="/settlements") as rest,
+    ):
+        gateway = ticktock(sim, silence="600s", rest={"url": rest.url})
+        config = configuration({"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeHere(config, tmp_path / "bridge") as bridge:
+            log = sim.stream.world.log
+            first = len(log.entries)
+            await bridge.ready()
+            await sim.wait(lambda _: len(log.entries) > first + 10, seconds=60)
+            rest.mood = mood
+            await cut_off(sim, SHORT)
+            await bridge.until(lambda status: status["gateways"][0]["filling"]["gap"] is not None, what="asked for")
+            await rest.until_spoilt(rest.spoilt + 1)
+            before = (await bridge.status())["gateways"][0]["published"]
+            await bridge.until(
+                lambda status: status["gateways"][0]["published"] > before + 500, what="live frames go on"
+            )
+            assert (await bridge.status())["gateways"][0]["filling"]["gap"] is not None
+            rest.mood = "pass"
+            [gap] = await judged(bridge, kafka, topic_prefix)
+            await finished(bridge, sim)
+        wanted = [str(entry.id) for entry in log.entries]
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}cs2.")
+    found = decoded(published, f"{topic_prefix}cs2.bet-settlement")
+    ids = Counter(str(data["id"]) for data, _ in found)
+    # Without a cursor, because REST failed from the first, the gap may begin a little before the feed did.
+    began = min(map(wanted.index, ids))
+    assert began <= first
+    assert ids == Counter(wanted[began : began + len(ids)])
+    assert (gap["state"], gap["recovered"]) == ("partly", sum(source == "rest" for _, source in found))
+
+
+async def test_a_gap_is_given_up_and_may_be_asked_for_by_hand(kafka: Kafka, topic_prefix: str, tmp_path: Path) -> None:
+    """Lost, with the reason; the command has the running bridge fill it, by id; and, where none runs, fills a time itself."""
+    async with (
+        TickTockSim(seed=36, rate=RATE, wait_for=1) as sim,
+        Front(sim.rest_url, about="/settlements") as rest,
+    ):
+        gateway = ticktock(sim, silence="600s", rest={"url": rest.url}, recovery={"give_up": "1s"})
+        config = configuration({"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            log = sim.stream.world.log
+            first = len(log.entries)
+            await bridge.ready()
+            await sim.wait(lambda _: len(log.entries) > first + 10, seconds=60)
+            rest.mood = "down"
+            await cut_off(sim, SHORT)
+            [gap] = await judged(bridge, kafka, topic_prefix)
+            assert (gap["state"], gap["recovered"]) == ("lost", 0)
+            assert gap["how"].startswith("given up after 1 s: 127.0.0.1/cs2/v1/settlements: HTTP 503")
+            rest.mood = "pass"
+            code, lines, said = await fill(bridge, gap["id"])
+            assert (code, "a bridge runs: it was asked" in said) == (0, True), said
+            [filled] = lines
+            assert (filled["id"], filled["state"]) == (gap["id"], "partly")
+            assert filled["recovered"] > 0
+            await finished(bridge, sim)
+            assert await bridge.stop() == 0, bridge.last_words()
+        # Nobody is there: what was settled since is had by the command itself.
+        until = len(log.entries)
+        sim.resume()
+        sim.set_rate(20_000)
+        await sim.wait(lambda _: len(log.entries) > until + 10, seconds=60)
+        sim.pause()
+        code, lines, said = await fill(bridge, "--gateway", "cs2", "--from", "10m")
+        assert (code, "no bridge runs: this command takes its place" in said) == (0, True), said
+        [asked] = lines
+        assert (asked["state"], asked["cause"], asked["connection"]) == ("partly", "requested", "*")
+        wanted = [str(entry.id) for entry in log.entries[first:]]
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}cs2.")
+    found = decoded(published, f"{topic_prefix}cs2.bet-settlement")
+    assert Counter(str(data["id"]) for data, _ in found) == Counter(wanted)
+    assert sum(source == "rest" for _, source in found) == filled["recovered"] + asked["recovered"]
+
+
+async def fill(bridge: BridgeProcess, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    """Run ``gaps fill``; returns its exit code, the gaps it tells of, and what it says beside."""
+    command = [sys.executable, "-m", "bridge.cli", "gaps", "fill", "-c", str(bridge.file), "--json", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, said = await asyncio.wait_for(process.communicate(), 180)
+    return process.returncode or 0, [json.loads(line) for line in out.splitlines()], said.decode()

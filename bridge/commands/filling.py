@@ -1,0 +1,260 @@
+"""The command ``gaps fill``: ask a running bridge to fill a gap or a span, or do it where none runs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from bridge.commands.command import Command, config_option, json_option, load, load_catalog
+from bridge.errors import BadData, CheckFailed, ConfigError, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.config import Config
+    from bridge.requests import Request
+    from bridge.tail import Decoder
+
+#: An active bridge writes to its ledger twice a second; without a word for so long (s) none runs.
+SILENT: Final = 5.0
+#: How far back from its end the ledger is read to find its last entry.
+BACK: Final = 50
+
+
+@click.command(
+    "fill",
+    cls=Command,
+    short_help="Ask the gateway for what is missing of a gap or a time.",
+    examples=[
+        "feedbridge gaps fill -c feedbridge.yaml 'cs2/list/1778414400000/0'",
+        "feedbridge gaps fill -c feedbridge.yaml --gateway cs2 --from 2h --to 1h",
+    ],
+)
+@click.argument("gap", metavar="[GAP]", required=False)
+@config_option
+@click.option("--gateway", metavar="NAME", help="Fill a time of this gateway, recorded as a gap or not.")
+@click.option("--from", "since", metavar="WHERE", help="Where that begins: how long ago (2h), or a time.")
+@click.option("--to", "until", metavar="WHERE", help="Where it ends; now where it is left out.")
+@click.option("--no-wait", is_flag=True, help="Leave it to the running bridge; `gaps list` shows what came of it.")
+@json_option
+def gaps_fill(
+    *,
+    gap: str | None,
+    path: Path,
+    gateway: str | None,
+    since: str | None,
+    until: str | None,
+    no_wait: bool,
+    as_json: bool,
+) -> None:
+    """Ask the gateway for what is missing of a gap or a time.
+
+    GAP is the id that `gaps list --json` shows. What was not missing is known by its identity and published once. A
+    running bridge does it, beside its live frames; where none runs, this command takes its place until it is done, without
+    opening the gateways' streams. Ends with 1 where nothing could be had.
+    """
+    from bridge import requests, terminal
+
+    if (gap is None) == (gateway is None):
+        raise click.UsageError("give either a gap's id or --gateway with --from")
+    if (gap is None) != (since is not None) or (gap is not None and until is not None):
+        raise click.UsageError("--from and --to go with --gateway")
+    config = load(path)
+    gaps, last = _latest(config)
+    request = _of_gap(config, gaps, gap) if gap is not None else _of_span(config, gateway or "", since or "", until)
+    running = _runs(config)
+    if not running and no_wait:
+        raise click.UsageError("no bridge runs that it could be left to")
+    offset = requests.send(config, request)
+    if no_wait:
+        _say("left to the running bridge")
+        return
+    _say("a bridge runs: it was asked" if running else "no bridge runs: this command takes its place")
+    mark = f"/requested/{offset}/"
+    count = 1 if gap is not None else config.lanes.count
+    with _host(config, needed=not running) as ended:
+        found = _follow(config, last, lambda one: one == gap if gap is not None else mark in one, count, ended)
+    for one in found:
+        if as_json:
+            terminal.row(one)
+        else:
+            terminal.line(f"{one['id']}: {one['state']}, {one['recovered']:,} records; {one['how']}")
+    lost = [one["id"] for one in found if one["state"] == "lost"]
+    if lost:
+        raise CheckFailed(f"nothing could be had of {lost[0]}", where="gaps fill")
+
+
+def _of_gap(config: Config, gaps: dict[str, dict[str, Any]], ident: str) -> Request:
+    """The request for a recorded gap. Raises BadData where there is none, or it can't be filled so."""
+    from bridge.ledger import Gap
+    from bridge.requests import Request
+
+    data = gaps.get(ident)
+    if data is None:
+        raise BadData(f"there is no gap {ident!r}", mend="`feedbridge gaps list --json` shows their ids")
+    if data["to"] is None:
+        raise BadData(f"the gap {ident!r} is not over")
+    if data["entity"] is not None or data["cause"] == "expired":
+        raise BadData(f"a gap of cause {data['cause']} is not asked of the gateway", where=ident)
+    if data["lane"] >= config.lanes.count:
+        raise BadData("was recorded with more lanes; ask for its time with --from and --to", where=ident)
+    if data["gateway"] not in config.gateways:
+        raise ConfigError(f"there is no gateway {data['gateway']!r}", where=ident)
+    names = ("id", "gateway", "connection", "cause", "last_seq", "state", "recovered", "superseded", "how")
+    kept = {name: data[name] for name in names}
+    return Request(gateway=data["gateway"], gap=Gap(**kept, since=data["from"], until=data["to"]))
+
+
+def _of_span(config: Config, gateway: str, since: str, until: str | None) -> Request:
+    from bridge.requests import Request
+    from bridge.tail import parse_start
+
+    if gateway not in config.gateways:
+        raise click.UsageError(f"there is no gateway {gateway!r}, known: {', '.join(config.gateways)}")
+    now = time.time_ns() // 1_000_000
+    begin, end = parse_start(since, now=now), now if until is None else parse_start(until, now=now)
+    if not isinstance(begin, int) or not isinstance(end, int) or not 0 < begin < end:
+        raise click.UsageError("--from must be before --to")
+    return Request(gateway=gateway, since=begin, until=min(end, now))
+
+
+def _latest(config: Config) -> tuple[dict[str, dict[str, Any]], int]:
+    """The last record of each gap, times in ms since the epoch; and the offset of the last record of all."""
+    from bridge import tail as reading
+    from bridge import topics
+
+    topic = topics.own_name(config, topics.Role.GAPS)
+    records = list(reading.tail(config, [topic], _decoder(config), start="beginning", follow=False))
+    found = {record.data["id"]: _plain(record.data) for record in records if record.data is not None}
+    return found, max((record.offset for record in records), default=-1)
+
+
+def _follow(
+    config: Config, last: int, ours: Callable[[str], bool], count: int, ended: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Wait until so many gaps are judged. last: what is new has a greater offset. ours: which ids are wanted."""
+    from bridge import tail as reading
+    from bridge import topics
+
+    topic = topics.own_name(config, topics.Role.GAPS)
+    found: dict[str, dict[str, Any]] = {}
+    with _progress(count) as told:
+        for record in reading.tail(config, [topic], _decoder(config), start="beginning", stop=ended):
+            if record.offset <= last or record.data is None or not ours(record.data["id"]):
+                continue
+            gap = _plain(record.data)
+            if gap["state"] != "open":
+                found[gap["id"]] = gap
+            told(len(found))
+            if len(found) >= count:
+                return sorted(found.values(), key=lambda each: str(each["id"]))
+    raise Unreachable("ended before the gap was judged", where="gaps fill")
+
+
+def _runs(config: Config) -> bool:
+    """Whether a bridge of this name is active: something comes to its ledger."""
+    from bridge import kafka, topics
+    from bridge.ledger import RESIGN, EntryCodec
+    from bridge.ledger_reader import LedgerReader
+
+    reports = kafka.Reports()
+    topic = topics.own_name(config, topics.Role.LEDGER)
+    codec = EntryCodec(load_catalog().own("ledger"))
+    consumer = kafka.consumer(config, role="fill", reports=reports)
+    reader = LedgerReader(consumer, codec, topic=topic, partition=0, reports=reports)
+    try:
+        reader.seek_back(BACK)
+        kind: str | None = None
+        there_until = None
+        while there_until is None or time.monotonic() < there_until:
+            came = [entry.kind for entry, _ in reader.poll(0.2)]
+            if came and there_until is not None and came[-1] != RESIGN:
+                return True
+            kind = came[-1] if came else kind
+            if there_until is None and reader.at_end():
+                # Nobody has been here, or the last one has left in good order.
+                there_until = time.monotonic() + (0.0 if kind in {None, RESIGN} else SILENT)
+        return False
+    finally:
+        reader.close()
+
+
+@contextmanager
+def _host(config: Config, *, needed: bool) -> Iterator[Callable[[], bool]]:
+    """Where no bridge runs, one that fills gaps and does nothing else; yields whether it has ended."""
+    if not needed:
+        yield lambda: False
+        return
+    import asyncio
+
+    from bridge.service import Service
+
+    service = Service(config, receive=False)
+    errors: list[BaseException] = []
+    stops: list[Callable[[], object]] = []
+    begun = threading.Event()
+
+    async def live() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        stops.append(lambda: loop.call_soon_threadsafe(stop.set))
+        begun.set()
+        await service.run(stop)
+
+    def run() -> None:
+        try:
+            asyncio.run(live())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the command
+            errors.append(error)
+        finally:
+            begun.set()
+
+    thread = threading.Thread(target=run, name="bridge", daemon=True)
+    thread.start()
+    begun.wait()
+    try:
+        yield lambda: not thread.is_alive()
+    finally:
+        if thread.is_alive():
+            stops[0]()
+        thread.join()
+        if errors:
+            raise errors[0]
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("asking the gateway", total=None)
+        yield lambda done: bar.update(task, completed=done, total=count if done else None)
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """A gap record with its times in ms since the epoch."""
+    times = {name: data[name] and round(data[name].timestamp() * 1000) for name in ("from", "to")}
+    return {**data, **times}
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _decoder(config: Config) -> Decoder:
+    from bridge.registry import Registry
+    from bridge.tail import Decoder
+
+    return Decoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)
