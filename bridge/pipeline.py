@@ -217,9 +217,11 @@ class Pipeline:
         found = []
         for gateway in self._ways.values():
             for way in gateway.all():
-                if way.counts.received:
-                    found.append(way.counts)
-                    way.counts = Counts(way.counts.gateway, way.counts.type)
+                counts = way.counts
+                # Frames of a handover were received before.
+                if counts.received or counts.published or counts.superseded or counts.unchanged or counts.duplicates:
+                    found.append(counts)
+                    way.counts = Counts(counts.gateway, counts.type)
         return found
 
     def drain_dead(self) -> dict[tuple[str, str], int]:

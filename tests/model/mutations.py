@@ -227,6 +227,35 @@ def _keeps_superseded(handover: Any) -> Any:
     return mutant
 
 
+def _without_orders(entry_record: Any) -> Any:
+    """The ledger does not say when the gateway made a state."""
+
+    def mutant(self: Any, *, kind: str, **fields: Any) -> Any:
+        return entry_record(self, kind=kind, **(fields | {"orders": b""}))
+
+    return mutant
+
+
+def _newer_is_older(is_behind: Any) -> Any:
+    """Of two states that which was made later is superseded."""
+
+    def mutant(self: Any, seen: Any) -> Any:
+        shown = self._memory.window.newest(seen.entity)
+        return 0 < shown < seen.order if shown and seen.order and shown != seen.order else is_behind(self, seen)
+
+    return mutant
+
+
+def _trusting(adopt: Any) -> Any:
+    """After a takeover no frame is thought to be older than what the process before published."""
+
+    def mutant(self: Any, *known: Any, **more: Any) -> None:
+        adopt(self, *known, **more)
+        self._wary_until = 0
+
+    return mutant
+
+
 def _judges_again(handover: Any) -> Any:
     """A takeover judges all of its journal anew, also what was disposed of."""
 
@@ -371,6 +400,9 @@ _TAKEOVERS: Final = Profile(
     processes=2,
     weights={faults.crash: 3, faults.pause: 2, faults.isolate: 2, faults.broker_slow: 1, faults.cut_host: 2},
 )
+_SLOW_LINES: Final = Profile(
+    processes=2, weights={faults.lag: 4, faults.pause: 2, faults.cut: 3, faults.crash: 1, faults.stop: 1}
+)
 _CUTS: Final = Profile(processes=2, weights={faults.cut: 3, faults.cut_host: 2, faults.crash: 1, faults.stop: 1})
 
 MUTATIONS: Final = (
@@ -393,6 +425,9 @@ MUTATIONS: Final = (
     ),
     Mutation("tick off frames that were not shown", _wrap(standby.Pending, "show", _ticks_too_much), _CUTS),
     Mutation("publish superseded states", _wrap(standby.Pending, "handover", _keeps_superseded), _CUTS),
+    Mutation("say nothing of when states were made", _wrap(lane.Lane, "_entry_record", _without_orders), _CUTS),
+    Mutation("publish older states behind newer ones", _wrap(standby.Pending, "_is_behind", _newer_is_older), _CUTS),
+    Mutation("take no frame after a takeover for an old one", _wrap(Pipeline, "adopt", _trusting), _SLOW_LINES),
     Mutation("judge anew what a standby has disposed of", _wrap(standby.Pending, "handover", _judges_again), _CUTS),
     Mutation("take over without a look at the journal", _wrap(lane.Lane, "_take_over", _looks_at_nothing), _CUTS),
     Mutation("ignore collisions", _wrap(Window, "judge", _no_collision)),
