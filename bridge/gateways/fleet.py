@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from msgspec import structs
@@ -101,6 +101,10 @@ class Fleet:
             raise RuntimeError("the fleet does not sail")
         return self._group
 
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something of the gateway beside the sockets."""
+        return self.group.create_task(work, name=f"{self.name} {name}")
+
     def socket(
         self,
         name: str,
@@ -182,8 +186,8 @@ class Fleet:
     def refused(self) -> str | None:
         """Why the key is refused; None where it is not. One refusal is enough to open nothing new with this key."""
         if self._refused is None:
-            for socket in self.sockets.values():
-                if socket.state == REFUSED:
+            for name, socket in self.sockets.items():
+                if socket.state == REFUSED and not self._relay.turning(name):
                     return socket.status().detail
         return self._refused
 

@@ -76,6 +76,10 @@ class Relay:
             task.cancel()
         return task
 
+    def turning(self, name: str) -> bool:
+        """Whether another connection is to take over."""
+        return name in self._turns
+
     def turns(self, name: str) -> int:
         """How often the connection has turned without a gap."""
         return self._counts.get(name, 0)

@@ -122,7 +122,7 @@ class TickTock(Gateway):
 
     kind: ClassVar[str] = "ticktock"
     Settings: ClassVar[type[GatewaySettings]] = TickTockSettings
-    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "matches", "live_interval"}
+    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "matches", "live_interval", "live_limit"}
 
     def __init__(
         self,

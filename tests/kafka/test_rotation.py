@@ -288,3 +288,37 @@ async def test_a_refused_key_is_told_and_the_old_connection_goes_on(
             await used_up(script, bridge)
     assert judge(read_topics(kafka.bootstrap, *data_topics(topic_prefix)), range(1, 8 * RATE + 1)) == CLEAN
     assert gaps(kafka, topic_prefix) == []
+
+
+async def test_other_subscriptions_by_signal_need_no_other_connection(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Frames of a token that is new come over the same connection, those of one that is gone come no more; no gap."""
+    async with PredictStreetSim(rate=RATE, seed=4) as sim:
+        one, two, three = sim.tokens[0], sim.tokens[2], sim.tokens[4]
+
+        def wish(*tokens: str) -> dict[str, Any]:
+            return predictstreet(sim, subscribe=[{"channel": "token_trades", "ids": list(tokens)}])
+
+        config = configuration({"markets": wish(one, two)}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            await bridge.received(200, gateway="markets")
+            bridge.file.write_text(json.dumps({**bridge.config, "gateways": {"markets": wish(two, three)}}))
+            os.kill(bridge.pid, signal.SIGHUP)
+            status = await bridge.until(partial(reloaded_since, None), what="a reload")
+            assert status["reload"]["changed"] == ["gateways.markets.subscribe"]
+
+            def tokens_of(frames: int) -> set[str]:
+                pushes = [json.loads(sent.raw) for sent in sim.sent if sent.fault != "control"]
+                return {each["id"] for each in pushes[-frames:]}
+
+            await until(lambda: tokens_of(100) == {two, three}, what="the new subscriptions")
+            await bridge.received(sim.sent.total, gateway="markets")
+            await bridge.drained()
+            connections = (await bridge.status())["gateways"][0]["connections"]
+            assert [(each["reconnects"], each["turns"]) for each in connections] == [(0, 0)]
+            assert await bridge.stop() == 0, bridge.last_words()
+        assert sim.accepted == 1
+        wanted = {json.loads(sent.raw)["id"] for sent in sim.sent if sent.fault != "control"}
+    assert wanted == {one, two, three}
+    assert gaps(kafka, topic_prefix, gateway="markets") == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -22,6 +22,7 @@ from bridge.gateways.ticktock import TickTockSettings
 from bridge.settings import Secret
 from bridge.sim.keys import PREDICTSTREET_SCOPES, TICKTOCK_SCOPES, Key
 from bridge.sim.predictstreet import PredictStreetSim
+from bridge.sim.predictstreet_stream import PredictStreetKnobs
 from bridge.sim.server import Simulator
 from bridge.sim.ticktock import TickTockSim
 from bridge.sim.ticktock_stream import TickTockKnobs
@@ -402,3 +403,65 @@ class Told(msgspec.Struct):
     """A frame's data."""
 
     data: msgspec.Raw
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_other_subscriptions_need_no_other_connection(generation: Literal[1, 2]) -> None:
+    """What stays is not touched, what is new is subscribed to and what is gone is not: on the open connection."""
+    knobs = PredictStreetKnobs(generation=generation)
+    trades = "token_trades" if generation == 1 else "token_trade_matches"
+    async with PredictStreetSim(rate=500, seed=2, knobs=knobs) as sim:
+        one, two, three = sim.tokens[0], sim.tokens[2], sim.tokens[4]
+
+        def wish(*tokens: str) -> list[dict[str, Any]]:
+            return [{"channel": trades, "ids": list(tokens)}]
+
+        chosen = test_predictstreet.settings(sim, subscribe=wish(one, two))
+        async with test_predictstreet.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: about(intake.frames) == {one, two})
+            gateway.configure(test_predictstreet.settings(sim, subscribe=wish(two, three)))
+            await intake.until(lambda: three in about(intake.frames))
+            await intake.until(lambda: one not in about(intake.frames[-50:]) and two in about(intake.frames[-50:]))
+            assert (sim.accepted, len(sim.connections)) == (1, 1)
+            assert turns(gateway) == 0
+        assert intake.causes("market:1") == ["up", "down:stopped"]
+
+
+async def test_a_turn_under_way_takes_the_new_subscriptions_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key and subscriptions may change in one reload, or one while the other is under way."""
+    monkeypatch.setattr(relay, "OVERLAP", 1.0)
+    keys = [Key(token=each, scopes=PREDICTSTREET_SCOPES) for each in (PredictStreetSim.default_key, PS_FRESH)]
+    async with PredictStreetSim(rate=500, seed=2, keys=keys) as sim:
+        one, two = sim.tokens[0], sim.tokens[2]
+        chosen = test_predictstreet.settings(sim, subscribe=[{"channel": "token_trades", "ids": [one]}])
+        async with test_predictstreet.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: about(intake.frames) == {one})
+            gateway.configure(ps_rekeyed(chosen, PS_FRESH))
+            await sim.wait(lambda sim: len(sim.connections) == 2)
+            both = [{"channel": "token_trades", "ids": [one, two]}]
+            gateway.configure(ps_rekeyed(test_predictstreet.settings(sim, subscribe=both), PS_FRESH))
+            await intake.until(lambda: turns(gateway) == 1)
+            count = len(intake.frames)
+            await intake.until(lambda: about(intake.frames[count:]) == {one, two})
+            assert [each.key.token for each in sim.connections] == [PS_FRESH]
+        assert intake.causes("market:1") == ["up", "down:stopped"]
+
+
+async def test_wallets_come_and_go_without_touching_the_others() -> None:
+    """One that goes is no gap."""
+    async with PredictStreetSim(rate=300, seed=2, keys=[test_predictstreet_user.multi()]) as sim:
+        one, two, three = (f"0x{number:040x}" for number in range(1, 4))
+        chosen = test_predictstreet_user.settings(sim, one, two)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: gateway.status().connected)
+            gateway.configure(test_predictstreet_user.settings(sim, two, three))
+            await intake.until(lambda: intake.causes(f"wallet:{three}:1") == ["up"])
+            await intake.until(lambda: intake.causes(f"wallet:{one}:1") == ["up", "gone"])
+            assert intake.causes(f"wallet:{two}:1") == ["up"]
+            await intake.until(lambda: len(sim.connections) == 2)
+            assert {each.name for each in gateway.status().connections} == {f"wallet:{two}:1", f"wallet:{three}:1"}
+
+
+def about(frames: list[Frame]) -> set[str]:
+    """The tokens that frames are about."""
+    return {json.loads(frame.raw)["id"] for frame in frames}
