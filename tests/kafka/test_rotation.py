@@ -100,7 +100,7 @@ async def test_a_changed_key_file_rotates_without_gap_or_duplicate(
         config = configuration(
             {"cs2": ticktock(sim, api_key="${file:key}")}, kafka=kafka.bootstrap, prefix=topic_prefix
         )
-        bridge = BridgeProcess(config, tmp_path / "bridge")
+        bridge = BridgeProcess(config, tmp_path / "bridge", level="debug")
         swap(key_file(bridge), tokens[0])
         async with bridge:
             await bridge.ready()
@@ -212,7 +212,7 @@ async def test_where_rotation_kills_the_old_key_at_once_one_short_gap_is_recorde
             kafka=kafka.bootstrap,
             prefix=topic_prefix,
         )
-        bridge = BridgeProcess(config, tmp_path / "bridge")
+        bridge = BridgeProcess(config, tmp_path / "bridge", level="debug")
         swap(key_file(bridge), OLD)
         async with bridge:
             await bridge.received(RATE, gateway="cs2")
@@ -269,7 +269,7 @@ async def test_a_refused_key_is_told_and_the_old_connection_goes_on(
         config = configuration(
             {"cs2": ticktock(sim, api_key="${file:key}")}, kafka=kafka.bootstrap, prefix=topic_prefix
         )
-        bridge = BridgeProcess(config, tmp_path / "bridge")
+        bridge = BridgeProcess(config, tmp_path / "bridge", level="debug")
         swap(key_file(bridge), OLD)
         async with bridge:
             await bridge.received(RATE, gateway="cs2")
