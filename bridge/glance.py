@@ -227,10 +227,10 @@ class _Arrays(_Remembered):
 
 
 def _maps(shape: Shape) -> bool:
-    """Whether a value of this shape holds objects whose members have no order of their own."""
+    """Whether a value of this shape holds objects whose members have no order of their own; text is not written here."""
     match shape:
         case Map():
-            return True
+            return not leaves_text(shape)
         case Array():
             return _maps(shape.items)
         case Record():

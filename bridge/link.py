@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.frame import Record
 
+LINK_BYTES: Final = 8
 #: Bits of a link below those of the topic.
 BITS: Final = 48
 _REST: Final = (1 << BITS) - 1

@@ -81,6 +81,8 @@ class Batch:
     expired: list[tuple[int, Frame]] = field(default_factory=list)
     #: The file that keeps them: one name for each, whatever the journal.
     kept: str = ""
+    #: Of the first records, see `bridge.link`; the lane's to make.
+    links: bytearray = field(default_factory=bytearray)
     #: What the ledger must know of chains, see `bridge.continuity`.
     chains: bytes = b""
     #: For each state among the codes, its time by the gateway, see `bridge.route.Sighting`.
@@ -332,7 +334,7 @@ class Pipeline:
             raise Undisposed(position, error) from error
         return found
 
-    def _judge(  # noqa: C901, PLR0912 - a call for each frame would cost more than it tidied
+    def _judge(  # noqa: C901, PLR0912, PLR0915 - a call for each frame would cost more than it tidied
         self, batch: Batch, frames: Sequence[Frame], sightings: Sequence[Sighting | BadFrame | None]
     ) -> list[_Fresh]:
         """Have the window judge frames, in order, and note them for the ledger; dead letters and events are dealt with.
@@ -344,9 +346,20 @@ class Pipeline:
         window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
         codes, hashes, taught, until = batch.codes, batch.hashes, self._taught, self._handover.until
+        #: The last frame of the connection whose turn it is, and its envelope: of each run of frames one is noted.
+        last: Frame | None = None
+        meta: Any = None
         try:
             for frame, sighting in zip(frames, sightings, strict=True):
                 gateway = frame.gateway
+                if last is not None and (
+                    position == settles
+                    or type(sighting) is not Sighting
+                    or frame.connection != last.connection
+                    or gateway != last.gateway
+                ):
+                    seen(last.gateway, last.connection, last.received, meta)
+                    last = None
                 if position == settles:
                     self._flush(batch, fresh)
                     self._settle(batch, position)
@@ -356,7 +369,7 @@ class Pipeline:
                     position += 1
                     continue
                 if frame.source == STREAM or not fills(frame):
-                    seen(gateway, frame.connection, frame.received, sighting.meta)
+                    last, meta = frame, sighting.meta
                 way, identity, content, entity = sighting.way, sighting.identity, sighting.content, sighting.entity
                 if (wary or position < until) and self._superseded(sighting, position, frame.received):
                     self._outages.late(gateway, frame.connection, None, frame.received, superseded=True)
@@ -386,6 +399,8 @@ class Pipeline:
                         behind = self._chained(batch, fresh, sighting, frame, position) if way.continuity else None
                         fresh.append((position, frame, sighting, key or gateway, collides, behind))
                 position += 1
+            if last is not None:
+                seen(last.gateway, last.connection, last.received, meta)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
         batch.position = position
