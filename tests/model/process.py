@@ -262,7 +262,7 @@ class Process:
             link.drop()
         # A greenlet can't be ended by another one: that would be gone on with where the other ends.
         within = [strand for strand in self.strands if strand.current]
-        self._dying.update(self.strands)
+        self._dying.update(within)
         if within:
             self.world.later(0, lambda: self._end(within))
         else:
@@ -274,6 +274,7 @@ class Process:
         for strand in self.strands:
             if strand not in but:
                 Current.process = self
+                self._dying.add(strand)
                 strand.kill()
 
     def terminate(self) -> None:
