@@ -256,7 +256,7 @@ class Lane:
             for gateway, up in parts.connected().items():
                 watch.gateway(gateway, own=up, active=memory.connected(gateway), now=now)
             reason = watch.decide(
-                now, journal=journal.id, missed_since=pending.missed_since(), alike=pending.matched > 0
+                now, journal=journal.id, missed_since=pending.missed_since(), alike=not pending.strange
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
@@ -265,7 +265,7 @@ class Lane:
             looked = first + len(frames)
             pending.receive(parts.pipeline.observe(first, frames, memory), looked, now)
             parts.tally.observed(parts.pipeline)
-            if not pending.matched and (lost := pending.forget(now - STRANGE)):
+            if pending.strange and (lost := pending.forget(now - STRANGE)):
                 self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
             journal.trim(pending.first)
             self._position = pending.first

@@ -98,11 +98,21 @@ class Pending:
         self._passed: dict[tuple[int, int], int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
+        #: Frames that the ledger showed and that did not wait here.
+        self._others = 0
         self._forgot = False
 
     def __len__(self) -> int:
         """How many frames the ledger has not shown."""
         return len(self._frames)
+
+    @property
+    def strange(self) -> bool:
+        """Whether the ledger shows frames, and never one of the own: the connections number theirs for themselves.
+
+        Where it shows none, the active may as well have missed all of the own.
+        """
+        return not self.matched and self._others > 0
 
     @property
     def end(self) -> int:
@@ -147,7 +157,9 @@ class Pending:
             found = self._places.get((identity, content))
             if found is not None:
                 self._tick(self._take(found[0]))
-            elif code & dedupe.STATE and (states := self._states.get(entity)):
+                continue
+            self._others += 1
+            if code & dedupe.STATE and (states := self._states.get(entity)):
                 # The first that waits is the change that this process saw next; a snapshot may have numbered it anew, later.
                 first = self._frames[states[0]][0]
                 if first.content == content and not 0 < order < first.order:

@@ -234,6 +234,16 @@ class TestPending:
         standby.pending.receive([Outage(5, "cs2", "list", 100)], 6, 0.0)
         assert standby.pending.handover().outages == {5}
 
+    def test_frames_are_strange_only_where_the_ledger_shows_others(self) -> None:
+        """In a quiet lane nothing matches either, and then the active may have missed what waits here."""
+        standby = Standby()
+        standby.pending.receive([event(0), event(1)], 2, 1.0)
+        found = []
+        for shown in (entry(kind=HEARTBEAT), entry(event(50)), entry(event(1))):
+            standby.show(shown)
+            found.append(standby.pending.strange)
+        assert found == [False, True, False]
+
     def test_frames_that_never_match_are_given_up(self) -> None:
         """Two connections with numbers of their own must not fill the journal."""
         standby = Standby()
