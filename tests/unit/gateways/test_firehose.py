@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from bridge.gateways.firehose import LINGER, MOST_CONNECTIONS, Firehose, within
 from bridge.gateways.gateway import Outside
 from bridge.gateways.market_list import ROWS, STATUSES, Market, MarketList
-from bridge.gateways.predictstreet import PredictStreetMarketSettings, PredictStreetUserSettings
+from bridge.gateways.predictstreet import PredictStreetMarket, PredictStreetMarketSettings, PredictStreetUserSettings
 from bridge.gateways.rest import Rest
 from bridge.gateways.subscriptions import Subscription
+from bridge.ops.metrics import Metrics
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
-from tests.unit.gateways.doubles import KEY
+from tests.unit.gateways.doubles import KEY, MemoryIntake
 from tests.unit.gateways.test_predictstreet import running, settings
 
 ONE = Market("A", conditionId="0xAB", yesTokenId="07", noTokenId="8")
@@ -145,6 +146,16 @@ async def test_a_firehose_follows_the_markets_without_a_new_connection() -> None
             assert intake.causes("market:1") == ["up"]
             assert gateway.status().rejected == []
             assert made <= set(intake.learned)
+
+
+async def test_check_subscribes_to_all_that_is_listed() -> None:
+    """Once, and says that it was accepted."""
+    async with PredictStreetSim(rate=50, seed=6, knobs=PredictStreetKnobs(markets=3)) as sim:
+        chosen = settings(sim, rest=True, subscribe=[{"channel": "token_book", "ids": "all"}])
+        found = await PredictStreetMarket("markets", chosen, intake=MemoryIntake(), metrics=Metrics()).check()
+        assert [each.ok for each in found] == [True, True]
+        assert "all subscriptions are accepted" in found[1].text
+        assert sim.accepted == 1
 
 
 async def test_a_firehose_waits_for_no_list() -> None:
