@@ -271,7 +271,13 @@ class PredictStreet(Gateway):
         text = (
             f"connection {name} is open, generation {subscriber.generation}, the rest of the subscriptions is accepted"
         )
-        return Finding(self.name, ok=True, text=text if subscriber.refused else text.replace("the rest of the", "all"))
+        return Finding(
+            self.name,
+            ok=True,
+            text=text
+            if subscriber.refused
+            else text.replace("the rest of the subscriptions is", "all subscriptions are"),
+        )
 
 
 class PredictStreetMarket(PredictStreet):

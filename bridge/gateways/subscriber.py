@@ -84,18 +84,18 @@ class Subscriber(Dialect):
         """
         frames: list[bytes] = []
         reaction = Reaction(frames)
-        agreement, books = self.agreement, self.agreement.books
+        agreement, books, pending = self.agreement, self.agreement.books, self.agreement.pending
         for raw in messages:
             if raw.startswith(_TYPE_FIRST):
                 start = raw[_TYPE_AT : raw.find(b'"', _TYPE_AT)]
-                if start in _CONTROL or (agreement.awaits and agreement.asked(ident(raw))):
+                if start in _CONTROL or (pending and ident(raw) in pending):
                     self._control(raw, start.decode(errors="replace"), now, reaction)
                     continue
                 if start.startswith(_BOOK_PREFIX):
                     books.follow(raw, start.decode(errors="replace"), now)
             else:
                 named = kind(raw)
-                if named in CONTROL or (agreement.awaits and agreement.asked(ident(raw))):
+                if named in CONTROL or (pending and ident(raw) in pending):
                     self._control(raw, named, now, reaction)
                     continue
                 if named.startswith(_BOOK_FRAMES):
