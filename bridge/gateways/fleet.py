@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from msgspec import structs
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
     from bridge.gateways.retry import Ending
     from bridge.ops.metrics import Metrics
+
+
+#: Settings that `Fleet.configure` takes while it sails.
+RELOADABLE: Final = frozenset({"silence", "connect_timeout", "max_frame", "max_age", "max_connections"})
 
 
 class Fleet:
@@ -186,8 +190,8 @@ class Fleet:
     def refused(self) -> str | None:
         """Why the key is refused; None where it is not. One refusal is enough to open nothing new with this key."""
         if self._refused is None:
-            for name, socket in self.sockets.items():
-                if socket.state == REFUSED and not self._relay.turning(name):
+            for socket in self.sockets.values():
+                if self._state_of(socket) == REFUSED:
                     return socket.status().detail
         return self._refused
 
@@ -197,7 +201,7 @@ class Fleet:
             structs.replace(socket.status(), turns=self._relay.turns(name), turning=self._relay.note(name))
             for name, socket in self.sockets.items()
         ]
-        states = {each.state for each in connections}
+        states = self._states()
         frames = [each.last_frame for each in connections if each.last_frame is not None]
         trouble = next((each.detail for each in connections if each.detail and each.state != ABSENT), None)
         kept = next(
@@ -222,6 +226,13 @@ class Fleet:
             rejected=list(self.rejected),
         )
 
+    def _states(self) -> set[State]:
+        return {self._state_of(socket) for socket in self.sockets.values()}
+
+    def _state_of(self, socket: Socket) -> State:
+        """Return its state; one whose key is refused while another is tried is not refused yet."""
+        return RECONNECTING if socket.state == REFUSED and self._relay.turning(socket.name) else socket.state
+
     def _state(self, states: set[State]) -> State:
         wanted = states - {ABSENT}
         if self._stopped:
@@ -235,11 +246,11 @@ class Fleet:
         return RECONNECTING if self._was_live else CONNECTING
 
     def _changed(self) -> None:
-        states = {socket.state for socket in self.sockets.values()}
+        states = self._states()
         live = self._state(states) == LIVE
         self._was_live = self._was_live or LIVE in states
         self.metrics.gateway_connected.labels(self.name).set(int(live))
-        refused = sum(socket.state == REFUSED for socket in self.sockets.values())
+        refused = sum(self._state_of(socket) == REFUSED for socket in self.sockets.values())
         self.metrics.connections_refused.labels(self.name).set(refused)
 
     def _context(self) -> ssl.SSLContext | None:

@@ -107,10 +107,8 @@ class Gateway(ABC):
     def name(self) -> str:
         """The user's name for it."""
 
-    #: Settings that may change while it runs, see `configure`.
-    reloadable: ClassVar[frozenset[str]] = frozenset(
-        {"silence", "connect_timeout", "max_frame", "max_age", "max_connections"}
-    )
+    #: Settings that may change while it runs, see `configure`; none: it takes no others.
+    reloadable: ClassVar[frozenset[str]] = frozenset()
 
     def configure(self, settings: Any) -> None:
         """Go by other settings from now on: they differ in nothing but what is `reloadable`. Must not fail."""

@@ -22,7 +22,7 @@ from bridge.gateways.agreement import ANSWER_TIMEOUT, Difference
 from bridge.gateways.answer import CONTROL
 from bridge.gateways.dialect import Dialect
 from bridge.gateways.firehose import ALL, Firehose, within
-from bridge.gateways.fleet import Fleet
+from bridge.gateways.fleet import RELOADABLE, Fleet
 from bridge.gateways.gateway import (
     REFUSED,
     Gateway,
@@ -66,7 +66,7 @@ class PredictStreet(Gateway):
     path: ClassVar[str]
     #: Whether each connection has a subject of its own; see `Fleet`.
     apart: ClassVar[bool] = False
-    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "bearer", "subscribe"}
+    reloadable: ClassVar[frozenset[str]] = RELOADABLE | {"api_key", "bearer", "subscribe"}
 
     def __init__(
         self,

@@ -77,8 +77,8 @@ class Relay:
         return task
 
     def turning(self, name: str) -> bool:
-        """Whether another connection is to take over."""
-        return name in self._turns
+        """Whether another connection is being opened to take over; not while one that was refused waits to be tried again."""
+        return name in self._turns and self._notes.get(name, OPENING) == OPENING
 
     def turns(self, name: str) -> int:
         """How often the connection has turned without a gap."""

@@ -465,3 +465,28 @@ async def test_wallets_come_and_go_without_touching_the_others() -> None:
 def about(frames: list[Frame]) -> set[str]:
     """The tokens that frames are about."""
     return {json.loads(frame.raw)["id"] for frame in frames}
+
+
+async def test_a_gateway_is_not_refused_while_another_key_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process must not end because the last old key died in mid-turn; only when the new one is refused too."""
+    monkeypatch.setattr(relay, "OVERLAP", 1000.0)
+    states: set[str] = set()
+    async with TickTockSim(rate=300, seed=3) as sim:
+        chosen = test_ticktock.settings(sim, rest=False)
+        async with test_ticktock.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: len(intake.frames) > 50)
+            sim.refuse(status=503)
+            sim.keys.add(Key(token=FRESH, scopes=TICKTOCK_SCOPES))
+            gateway.configure(rekeyed(chosen, FRESH))
+            await intake.until(lambda: sim.refused > 0)
+            sim.keys.set_state(sim.api_key, "deactivated")
+            await sim.drop(code=4401, reason="forbidden", connection=1)
+
+            def back() -> bool:
+                states.add(gateway.status().state)
+                return "down:refused" in intake.causes("list") and gateway.status().connected
+
+            sim.accept()
+            await intake.until(back)
+            assert "refused" not in states
+        assert intake.causes("list") == ["up", "down:refused", "up", "down:stopped"]
