@@ -485,9 +485,11 @@ class Pipeline:
                 if position < until and source == STREAM:
                     source = STANDBY
                     self._outages.late(frame.gateway, frame.connection, behind, received)
-                headers: Headers = [way.header, _SOURCES[source], self._received[1]]
-                if meta.seq is not None:
-                    headers.append(("seq", b"%d" % meta.seq))
+                seq = meta.seq
+                if seq is None:
+                    headers: Headers = [way.header, _SOURCES[source], self._received[1]]
+                else:
+                    headers = [way.header, _SOURCES[source], self._received[1], ("seq", b"%d" % seq)]
                     if collides:
                         headers.append(("collision", b"1"))
                         way.counts.collisions += 1
