@@ -18,6 +18,7 @@ from tests.front import Front, Mood
 from tests.gaps import gap_records
 from tests.kafka.conftest import Kafka
 from tests.running import Bridge, BridgeHere, BridgeProcess, configuration, predictstreet, private, ticktock
+from tests.servers.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -354,3 +355,122 @@ async def fill(bridge: BridgeProcess, *arguments: str) -> tuple[int, list[dict[s
     )
     out, said = await asyncio.wait_for(process.communicate(), 180)
     return process.returncode or 0, [json.loads(line) for line in out.splitlines()], said.decode()
+
+
+async def test_a_ticktock_outage_is_answered_by_a_replay_too(kafka: Kafka, topic_prefix: str, tmp_path: Path) -> None:
+    """Where AMQP is configured: the gap's record counts what came over both, and is written when all of it is committed."""
+    exchange = topic_prefix.rstrip(".")
+    with RabbitMQ(tmp_path / "rabbitmq") as broker:
+        await asyncio.to_thread(broker.start)
+        async with TickTockSim(seed=37, rate=RATE, wait_for=1, amqp=broker.url, exchange=exchange) as sim:
+            amqp = {"url": broker.url, "exchange": exchange}
+            gateway = ticktock(sim, silence="600s", rest={"url": sim.rest_url}, recovery={"amqp": amqp})
+            config = configuration({exchange: gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+            async with BridgeHere(config, tmp_path / "bridge") as bridge:
+                await bridge.ready()
+                await sim.wait(lambda _: sim.produced > 2000, seconds=60)
+                began, _ = await cut_off(sim, SHORT)
+                [gap] = await judged(bridge, kafka, topic_prefix)
+                await finished(bridge, sim)
+            [(after, _)] = sim.rest.recoveries
+    published = await asyncio.to_thread(collect, kafka.bootstrap, topic_prefix)
+    sources = Counter((dict(one.headers).get("source") or b"").decode() for one in published)
+    assert gap["state"] == "partly"
+    assert gap["how"].startswith("all settlements over REST; replay over AMQP; ")
+    assert gap["recovered"] == sources["rest"] + sources["amqp"]
+    assert sources["amqp"] > 0
+    assert after < began
+    assert any(one.topic.endswith(".feed.snapshot-complete") for one in published)
+
+
+async def test_a_standby_that_takes_over_in_mid_fill_fills_it_again(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Whoever is active after the cut dies while REST keeps it waiting; then the other asks, for all."""
+    async with (
+        TickTockSim(seed=38, rate=RATE, wait_for=2) as sim,
+        Front(sim.rest_url, about="/settlements") as one,
+        Front(sim.rest_url, about="/settlements") as two,
+    ):
+        log = sim.stream.world.log
+        first = len(log.entries)
+        configs = [
+            configuration(
+                {"cs2": ticktock(sim, silence="600s", rest={"url": rest.url})},
+                kafka=kafka.bootstrap,
+                prefix=topic_prefix,
+            )
+            for rest in (one, two)
+        ]
+        async with (
+            BridgeProcess(configs[0], tmp_path / "one") as bridge,
+            BridgeProcess(configs[1], tmp_path / "two") as another,
+        ):
+            await bridge.ready()
+            await another.ready()
+            await sim.wait(lambda _: len(log.entries) > first + 10, seconds=60)
+            one.mood = two.mood = "hang"
+            await cut_off(sim, SHORT)
+            asking: list[BridgeProcess] = []
+
+            async def asked() -> bool:
+                statuses = [(each, await each.status()) for each in (bridge, another)]
+                asking[:] = [each for each, status in statuses if status["gateways"][0]["filling"]["gap"] is not None]
+                return bool(asking)
+
+            await until(bridge, asked, what="asked for")
+            [dying] = asking
+            other, rest = (another, two) if dying is bridge else (bridge, one)
+            rest.mood = "pass"
+            before = rest.asked
+            dying.kill()
+            await other.role("active")
+            gaps = await judged(other, kafka, topic_prefix)
+            await finished(other, sim)
+            assert await other.stop() == 0, other.last_words()
+        wanted = [str(entry.id) for entry in log.entries]
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}cs2.")
+    found = decoded(published, f"{topic_prefix}cs2.bet-settlement")
+    ids = Counter(str(data["id"]) for data, _ in found)
+    began = min(map(wanted.index, ids))
+    assert began <= first
+    assert ids == Counter(wanted[began : began + len(ids)])
+    assert rest.asked > before
+    assert {gap["state"] for gap in gaps} == {"partly"}
+    # What the standby had received itself, and the active had not published, counts too.
+    sources = Counter((dict(each.headers).get("source") or b"").decode() for each in published)
+    assert 0 < sources["rest"] <= sum(gap["recovered"] for gap in gaps) <= sources["rest"] + sources["standby"]
+
+
+async def test_an_outage_of_several_lanes_is_asked_for_once_and_counted_by_each(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """What REST gave is spread over the lanes like any frame."""
+    async with (
+        TickTockSim(seed=39, rate=RATE, wait_for=1) as sim,
+        Front(sim.rest_url, about="/settlements") as rest,
+    ):
+        log = sim.stream.world.log
+        first = len(log.entries)
+        config = configuration(
+            {"cs2": ticktock(sim, silence="600s", rest={"url": rest.url})},
+            kafka=kafka.bootstrap,
+            prefix=topic_prefix,
+            lanes={"count": 3},
+        )
+        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+            await bridge.ready()
+            await sim.wait(lambda _: len(log.entries) > first + 10 and rest.asked > 0, seconds=60)
+            asked = rest.asked
+            await cut_off(sim, SHORT)
+            gaps = await judged(bridge, kafka, topic_prefix, 3)
+            pages = rest.asked - asked
+            await finished(bridge, sim)
+            assert await bridge.stop() == 0, bridge.last_words()
+        wanted = [str(entry.id) for entry in log.entries[first:]]
+    published = await asyncio.to_thread(collect, kafka.bootstrap, f"{topic_prefix}cs2.")
+    found = decoded(published, f"{topic_prefix}cs2.bet-settlement")
+    assert Counter(str(data["id"]) for data, _ in found) == Counter(wanted[: len(found)])
+    assert {(gap["lane"], gap["state"]) for gap in gaps} == {(0, "partly"), (1, "partly"), (2, "partly")}
+    assert sum(gap["recovered"] for gap in gaps) == sum(source == "rest" for _, source in found) > 0
+    assert pages == 1

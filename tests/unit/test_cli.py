@@ -158,7 +158,7 @@ def test_commands_not_built_do_not_appear() -> None:
         "check", "config", "dead-letters", "demo", "gaps", "run", "schemas", "simulate", "status", "tail", "topics",
         "verify",
     }  # fmt: skip
-    assert not {"replay", "fill"} & {name for path, _ in EVERY for name in path}
+    assert not {"replay"} & {name for path, _ in EVERY for name in path}
 
 
 @pytest.mark.parametrize(

@@ -461,3 +461,119 @@ def test_gaps_that_are_closed_are_remembered_in_number() -> None:
         ledger(tracker, known=known)
     assert len(known.gaps) == MAX_CLOSED + 1
     assert [gap.state for gap in known.gaps.values()].count("open") == 1
+
+
+class TestAsked:
+    """A gap whose gateway can be asked stays open until that was done, whoever is active by then."""
+
+    @staticmethod
+    def asking(known: Memory | None = None, *, lane: int = 0) -> Outages:
+        """A tracker of a gateway that can be asked."""
+        return Outages(
+            GapWriter("gaps", b"", SCHEMA),
+            lane=lane,
+            instance="me",
+            connections=known.connections if known else None,
+            gaps=known.gaps if known else None,
+            fillable={"cs2"},
+        )
+
+    def cut(self, *, lane: int = 0) -> tuple[Outages, str]:
+        """One that has had an outage from 1000 to 5000, and the gap's id."""
+        tracker = self.asking(lane=lane)
+        tracker.event(*KEY, "up", {}, 500)
+        tracker.seen(*KEY, 1000)
+        tracker.event(*KEY, "down", {"cause": "disconnect"}, 2000)
+        [closed] = map(read, tracker.event(*KEY, "up", {}, 5000))
+        assert facts(closed) == (1000, 5000, "open", 0, 0, "the gateway is being asked")
+        return tracker, closed["id"]
+
+    def test_what_was_found_is_counted_and_the_gap_judged(self) -> None:
+        """Counts stand in the ledger beside the records, so that they go on after a crash."""
+        tracker, ident = self.cut()
+        assert [gap.id for gap in tracker.unjudged] == [ident]
+        tracker.recovered(f"fill:{ident}")
+        after = self.asking(ledger(tracker))
+        assert [(gap.id, gap.recovered) for gap in after.unjudged] == [(ident, 1)]
+        after.recovered(f"fill:{ident}")
+        [judged] = map(read, after.judge(ident, "partly", "settlements", 9000))
+        assert facts(judged) == (1000, 5000, "partly", 2, 0, "settlements")
+        assert not after.unjudged
+        assert after.judge(ident, "lost", "late", 9001) == []
+
+    def test_lost_with_records_is_partly(self) -> None:
+        """The gateway gave up after some had come."""
+        tracker, ident = self.cut()
+        tracker.recovered(f"fill:{ident}")
+        [judged] = map(read, tracker.judge(ident, "lost", "given up", 9000))
+        assert facts(judged) == (1000, 5000, "partly", 1, 0, "given up")
+
+    def test_what_another_lane_asked_for_counts_for_the_own_gap_of_that_connection(self) -> None:
+        """Each lane's gap begins with its own last frame."""
+        tracker, ident = self.cut(lane=1)
+        tracker.recovered("fill:cs2/list/900/0")
+        tracker.recovered("fill:cs2/other/900/0")
+        tracker.recovered("fill:")
+        assert [(gap.id, gap.recovered) for gap in tracker.unjudged] == [(ident, 1)]
+
+    def test_a_connection_that_breaks_again_before_anything_came_has_one_gap(self) -> None:
+        """It is asked for when it is over."""
+        tracker, ident = self.cut()
+        tracker.event(*KEY, "down", {"cause": "disconnect", "since": 1000}, 5000)
+        tracker.drain(1)
+        assert not [gap for gap in tracker.unjudged if gap.until is None]
+        tracker.event(*KEY, "up", {}, 7000)
+        assert ident in {gap.id for gap in tracker.unjudged}
+
+    def test_a_standby_that_received_all_of_it_leaves_nothing_to_ask(self) -> None:
+        """Its own connection was up: every frame is published."""
+        tracker, ident = self.cut()
+        taking = self.asking(ledger(tracker))
+        own = presence((0, "up"), heard=6000)
+        assert facts(settle(taking, own, 7000)[-1])[2] == "filled"
+        assert not taking.unjudged
+        assert taking.judge(ident, "partly", "rest", 8000) == []
+
+    def test_other_gaps_are_judged_as_before(self) -> None:
+        """Of a gateway that can't be asked, and of a book, which its snapshot heals."""
+        tracker = self.asking()
+        tracker.event("other", "list", "up", {}, 500)
+        tracker.seen("other", "list", 1000)
+        tracker.event("other", "list", "down", {}, 2000)
+        [closed] = map(read, tracker.event("other", "list", "up", {}, 5000))
+        assert closed["state"] == "lost"
+        tracker.broken("cs2", "list", "token", seq=5, since=1000, at=1500)
+        assert not tracker.unjudged
+        [healed] = map(read, tracker.whole("cs2", "token", "snapshot", 1600))
+        assert healed["state"] == "filled"
+
+    def test_a_recorded_gap_is_asked_for_again_by_hand_once_over(self) -> None:
+        """By the lane that recorded it, also where the ledger no longer knows it; not one that is open."""
+        tracker, ident = self.cut()
+        [lost] = tracker.judge(ident, "lost", "given up", 9000)
+        assert read(lost)["state"] == "lost"
+        gap = {"id": ident, "gateway": "cs2", "connection": "list", "since": 1000, "cause": "disconnect", "until": 5000}
+        request = {"gateway": "cs2", "gap": {**gap, "state": "lost"}}
+        for lane, count in ((1, 0), (0, 1)):
+            assert len(self.asking(lane=lane).request(request, "3", 10_000)) == count
+        [again] = map(read, tracker.request(request, "3", 10_000))
+        assert (again["id"], again["state"]) == (ident, "open")
+        assert tracker.request(request, "4", 10_001) == []
+        tracker.judge(ident, "partly", "rest", 11_000)
+        tracker.event(*KEY, "down", {"cause": "disconnect"}, 12_000)
+        still = tracker.open_gaps()[0].gap
+        assert tracker.request({"gateway": "cs2", "gap": {**gap, "id": still}}, "5", 13_000) == []
+
+    def test_a_time_that_is_asked_for_is_a_gap_of_its_own(self) -> None:
+        """Of the whole gateway, named by the request."""
+        tracker = self.asking()
+        [asked] = map(read, tracker.request({"gateway": "cs2", "since": 1000, "until": 2000}, "7", 9000))
+        assert (asked["id"], asked["connection"], asked["cause"]) == ("cs2/*/1000/requested/7/0", "*", "requested")
+        assert [gap.id for gap in self.asking(ledger(tracker)).unjudged] == [asked["id"]]
+
+    def test_what_waits_to_be_asked_for_is_never_forgotten(self) -> None:
+        """However many gaps there are: only those that were judged are dropped."""
+        tracker = self.asking()
+        for number in range(2 * MAX_CLOSED):
+            tracker.request({"gateway": "cs2", "since": 1 + number, "until": 2000}, str(number), 9000)
+        assert len(ledger(tracker).gaps) == 2 * MAX_CLOSED
