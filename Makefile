@@ -8,6 +8,7 @@ LOCK ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
+JAVA := .cache/java-example/built
 CODE := bridge tests bench helm/values_schema.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-servers: ## Kafka, Apicurio Registry and RabbitMQ for the tests, into .cache
+servers: ## Kafka, Apicurio Registry, RabbitMQ and kcat for the tests, into .cache
 	@$(PYTHON) tests/servers/fetch.py
 
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
@@ -54,13 +55,19 @@ format: install ## format the code, mend what lint can mend, make the chart's sc
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
 	@$(BIN)/python -m bench
 
-tools: $(NODE) ## helm and helm-docs for the chart's tests, the AsyncAPI parser, into .cache
+tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, the AsyncAPI parser, the Java example
 	@$(PYTHON) -m tests.helm.tools fetch
 
 $(NODE): tests/asyncapi/package-lock.json
 	@mkdir -p $(@D)
 	@cp tests/asyncapi/package.json tests/asyncapi/package-lock.json tests/asyncapi/validate.js $(@D)
 	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(JAVA): examples/java/pom.xml $(wildcard examples/java/src/main/java/*.java)
+	@mkdir -p $(@D)
+	@cp -r examples/java/pom.xml examples/java/src $(@D)
+	@mvn -q -B -f $(@D)/pom.xml package
 	@touch $@
 
 chart: install tools ## lint, render and judge the Helm chart and the image, offline once installed

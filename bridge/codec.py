@@ -82,6 +82,11 @@ class Codec:
         names = module.compile()
         _adopt(self, names)
         self._decode = msgspec.json.Decoder(self._data.struct).decode
+        #: The shape of the payload, the Struct that it is read into now, and the attributes of that for members that are no
+        #: fields of the schema, with their names.
+        self.shape = self._data
+        self.struct = self._data.struct
+        self.unknown: dict[str, str] = {}
         self._known = frozenset(field.name for field in self._data.fields)
         #: Names of unknown members that frames had, sorted; the Struct has a field for each, see `_expect`.
         self._unknown: tuple[str, ...] = ()
@@ -149,6 +154,7 @@ class Codec:
         self._unknown = (EXTENSIONS, *ordered)
         self._unknown_of = attrgetter(EXTENSIONS, *attributes)
         self._decode = msgspec.json.Decoder(struct).decode
+        self.struct, self.unknown = struct, attributes
 
     def to_python(self, meta: Any, data: Any) -> dict[str, Any]:
         """Return what fastavro would be given; for tests and tools."""
@@ -181,6 +187,7 @@ class UnknownCodec:
     def __init__(self, frame_type: FrameType) -> None:
         """Compile; raises `ConfigError`."""
         self.type = frame_type.type
+        self.unknown: dict[str, str] = {}
         module = Module(f"<{frame_type.name}>")
         self._meta, self._data = _parts(frame_type)
         _write_type(module, frame_type, self._meta, self._data, None)

@@ -79,7 +79,7 @@ class MetaCodec:
         """Compile. Raises `ConfigError` where the schema leaves the language."""
         self._types = kind.types
         self._nested = kind.nested
-        self._meta = shape_reader.read(kind.meta)
+        self._meta = self.shape = shape_reader.read(kind.meta)
         self._untyped, self._tell = _untyped(kind)
         module = Module(f"<{kind.name} envelope>")
         _write_extent(module, self._meta, nested=kind.nested, untyped=self._untyped)
@@ -150,7 +150,7 @@ class MetaCodec:
             return self._untyped
         raise BadFrame("no_type", "type is absent", path="type")
 
-    def _make_struct(self, **methods: Callable[[Any], int]) -> type[msgspec.Struct]:
+    def _make_struct(self, **methods: Any) -> type[msgspec.Struct]:
         """Return the Struct of the whole frame. A flat one is its own `meta`."""
         envelope: list[tuple[Any, ...]] = [("type", str), ("data", Raw, ABSENT)]
         meta = self._meta
@@ -202,18 +202,23 @@ def _plain(meta: Record) -> Iterator[tuple[str, str, list[Shape]]]:
 
 def _write_extent(module: Module, meta: Record, *, nested: bool, untyped: str) -> None:
     """Write `Envelope.extent`. Null and unknown members are left out: then the colons are counted."""
-    lines = ["def extent(frame):", "    meta, size = frame.meta, 0"]
-    for name, value, shapes in _plain(meta):
-        lines.append(f"    if (value := {value}) is not None:")
+    lines = [f"    {line}" for line in extent(meta, "", nested=nested)]
+    module.write("def extent(frame):", *lines, f"    return size + len(frame.type) if frame.type != {untyped!r} else 0")
+
+
+def extent(meta: Record, name: str, *, nested: bool) -> list[str]:
+    """Return the lines that find the `size` of what is kept of a `frame` of the type `name` outside its payload."""
+    lines = ["meta, size = frame.meta, 0"]
+    for member, value, shapes in _plain(meta):
+        lines.append(f"if (value := {value}) is not None:")
         # true and false are as long in Python
         size = "2 + len(value)" if isinstance(shapes[0], Text) else "len(str(value))"
         if len({isinstance(shape, Text) for shape in shapes}) > 1:
             size = "(2 + len(value) if type(value) is str else len(str(value)))"
-        lines.append(f"        size += {len(name) + _MEMBER_EXTENT} + {size}")
+        lines.append(f"    size += {len(member) + _MEMBER_EXTENT} + {size}")
     if nested:
-        lines += ["    if size:", f"        size += {_META_EXTENT}"]
-    lines.append(f"    return size + {_FRAME_EXTENT} + len(frame.type) if frame.type != {untyped!r} else 0")
-    module.write(*lines)
+        lines += ["if size:", f"    size += {_META_EXTENT}"]
+    return [*lines, f"size += {_FRAME_EXTENT + len(name)}"]
 
 
 def _write_colons(module: Module, meta: Record, *, nested: bool, untyped: str) -> None:

@@ -30,7 +30,8 @@ from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
 from bridge.filling import Desk
 from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
-from bridge.pipeline import Undisposed
+from bridge.link import LINK_BYTES
+from bridge.pipeline import STAGE, Undisposed
 from bridge.plan import Course, Outdated
 from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
@@ -55,8 +56,9 @@ HEARTBEAT_EVERY: Final = 0.5
 #: The cap of one transaction, so that it stays short.
 MAX_FRAMES: Final = 4000
 MAX_BYTES: Final = 8 << 20
-#: Frames after which their records are handed over, while the rest of the transaction is still encoded.
-CHUNK: Final = 1000
+#: Frames after which their records are handed over, while the rest of the transaction is still encoded: one stage of the
+#: pipeline, whose records are still in the processor's caches.
+CHUNK: Final = STAGE
 #: After a batch that was too large only as a whole, larger ones are tried again in steps of so many seconds.
 CRAMPED: Final = 60.0
 #: A producer that lived shorter (s) died of something that will not pass at once.
@@ -254,7 +256,7 @@ class Lane:
             for gateway, up in parts.connected().items():
                 watch.gateway(gateway, own=up, active=memory.connected(gateway), now=now)
             reason = watch.decide(
-                now, journal=journal.id, missed_since=pending.missed_since(), alike=pending.matched > 0
+                now, journal=journal.id, missed_since=pending.missed_since(), alike=not pending.strange
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
@@ -263,7 +265,7 @@ class Lane:
             looked = first + len(frames)
             pending.receive(parts.pipeline.observe(first, frames, memory), looked, now)
             parts.tally.observed(parts.pipeline)
-            if not pending.matched and (lost := pending.forget(now - STRANGE)):
+            if pending.strange and (lost := pending.forget(now - STRANGE)):
                 self._log.warning("frames_never_match", frames=lost, mend="see `feedbridge check --overlap`")
             journal.trim(pending.first)
             self._position = pending.first
@@ -388,6 +390,7 @@ class Lane:
         try:
             for start in range(0, len(frames), CHUNK):
                 publisher.send(batch.records)
+                self._link(batch)
                 pipeline.proceed(batch, frames[start : start + CHUNK])
             pipeline.finish(batch)
         except Undisposed as undisposed:
@@ -400,10 +403,15 @@ class Lane:
             self._log.error("frames_dropped", gateway=gateway, frames=count, reason="not in the configuration")
         return batch
 
+    def _link(self, batch: Batch) -> None:
+        """Make the links of the records that have none yet."""
+        batch.links += self._parts.links(batch.records[len(batch.links) // LINK_BYTES :])
+
     def _commit(self, publisher: Publisher, batch: Batch) -> None:
         """Commit one batch, however often it takes."""
         parts = self._parts
         self._keep_aside(batch)
+        self._link(batch)
         entry = self._entry_record(
             kind=ENTRY,
             position=batch.position,
@@ -415,7 +423,7 @@ class Lane:
             gaps=self._outages.drain_gaps(),
             cursors=self._cursors(batch.now),
             chains=batch.chains,
-            links=parts.links(batch.records),
+            links=bytes(batch.links),
         )
         while True:
             try:

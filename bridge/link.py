@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.frame import Record
 
+LINK_BYTES: Final = 8
 #: Bits of a link below those of the topic.
 BITS: Final = 48
 _REST: Final = (1 << BITS) - 1
@@ -30,24 +31,37 @@ class Linker:
 
     def __init__(self, prefix: str) -> None:
         """Nothing is known yet."""
-        self._prefix = prefix
-        self._seeds: dict[str, int] = {}
+        self._seed = _Seeds(prefix).__getitem__
 
     def links(self, records: Iterable[Record]) -> bytes:
         """The links of one transaction's records, little-endian, in their order."""
-        link = self.link
-        return packed(array("Q", [link(record.topic, record.key, record.value) for record in records]))
+        digest, seed_of = xxhash.xxh3_64_intdigest, self._seed
+        links = [  # as `link` makes each; a call for each would cost as much again
+            ((seed := seed_of(record.topic)) & ~_REST) | (digest(record.value, digest(record.key, seed)) & _REST)
+            for record in records
+        ]
+        return packed(array("Q", links))
 
     def link(self, topic: str, key: bytes, value: bytes) -> int:
         """The link of one record; headers and timestamp are not part of it."""
-        seed = self._seeds.get(topic)
-        if seed is None:
-            seed = self._seeds[topic] = xxhash.xxh3_64_intdigest(topic.removeprefix(self._prefix).encode())
+        seed = self._seed(topic)
         return (seed & ~_REST) | (xxhash.xxh3_64_intdigest(value, xxhash.xxh3_64_intdigest(key, seed)) & _REST)
 
     def tag(self, topic: str) -> int:
         """What the links of that topic's records begin with: `link` ``>> BITS``."""
         return self.link(topic, b"", b"") >> BITS
+
+
+class _Seeds(dict[str, int]):
+    """Topic → the hash of its name without the prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def __missing__(self, topic: str) -> int:
+        seed = self[topic] = xxhash.xxh3_64_intdigest(topic.removeprefix(self._prefix).encode())
+        return seed
 
 
 def packed(links: array[int]) -> bytes:

@@ -47,6 +47,9 @@ _DAY: Final = 86_400_000
 #: Text of a time to the second → ms since the epoch, of UTC times met so far, some minutes of them.
 _SECONDS: Final[dict[str, int]] = {}
 _MANY_SECONDS: Final = 1024
+#: Text → ms since the epoch, of the last times that were asked for.
+_MOMENTS: Final[dict[str, int]] = {}
+_MANY_MOMENTS: Final = 256
 #: What may follow the second in the usual texts of a UTC time → ms.
 _FRACTIONS: Final = {f".{ms:03}Z": ms for ms in range(1000)} | {"Z": 0, "+00:00": 0}
 _PLAIN: Final = (Text, Integer, Boolean, Number, Anything)
@@ -117,6 +120,8 @@ def moment(value: object) -> int | None:
 
     None where it is neither, or not after 1970.
     """
+    if type(value) is str and (known := _MOMENTS.get(value)) is not None:  # frames of one burst share it
+        return known
     if isinstance(value, Raw):
         kind = json_type(bytes(value))
         found = text_of(value)
@@ -129,7 +134,7 @@ def moment(value: object) -> int | None:
     second = _SECONDS.get(value[:_MOMENT])
     fraction = _FRACTIONS.get(value[_MOMENT:])
     if second is not None and fraction is not None:
-        return second + fraction
+        return _noted(value, second + fraction)
     try:
         since = datetime.fromisoformat(value if value[-1] != "z" else value.upper())
         passed = since - (_EPOCH if since.tzinfo else _EPOCH_OF_NO_ZONE)
@@ -142,7 +147,14 @@ def moment(value: object) -> int | None:
         if len(_SECONDS) >= _MANY_SECONDS:
             _SECONDS.clear()
         _SECONDS[value[:_MOMENT]] = found_ms - fraction
-    return found_ms
+    return _noted(value, found_ms)
+
+
+def _noted(text: str, found: int) -> int:
+    if len(_MOMENTS) >= _MANY_MOMENTS:
+        _MOMENTS.clear()
+    _MOMENTS[text] = found
+    return found
 
 
 def texts(steps: Sequence[str]) -> Callable[[bytes | Raw], Iterator[Raw]]:

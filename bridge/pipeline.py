@@ -39,6 +39,10 @@ HEADROOM: Final = 128 << 10
 MAX_VALUE: Final = (16 << 20) - HEADROOM
 #: Frames that go through one stage before the first of them goes through the next.
 STAGE: Final = 200
+#: Ids that were learned are not looked at again for so long (ms).
+TAUGHT: Final = 60_000
+#: So many of them are remembered at most.
+MANY_TAUGHT: Final = 10_000
 #: Longest `detail` of a dead letter, in characters.
 DETAIL: Final = 500
 #: So much earlier (ms) than it came here another process may have published a frame: its line was quicker, or its clock.
@@ -77,6 +81,8 @@ class Batch:
     expired: list[tuple[int, Frame]] = field(default_factory=list)
     #: The file that keeps them: one name for each, whatever the journal.
     kept: str = ""
+    #: Of the first records, see `bridge.link`; the lane's to make.
+    links: bytearray = field(default_factory=bytearray)
     #: What the ledger must know of chains, see `bridge.continuity`.
     chains: bytes = b""
     #: For each state among the codes, its time by the gateway, see `bridge.route.Sighting`.
@@ -137,6 +143,10 @@ class Pipeline:
         self._own_numbers = seq_scope == "connection"
         #: The time that frames of one burst share, and the header that says it.
         self._received = (0, ("received", b"0"))
+        #: (gateway, id) → key, as it was learned last.
+        self._taught: dict[tuple[str, str], str] = {}
+        #: Until when (ms) ids that were learned need not be looked at again.
+        self._taught_until = 0
         self.orphans: dict[str, int] = {}
         outages.said = self._said
 
@@ -153,6 +163,7 @@ class Pipeline:
         outages.said = self._said
         self._wary_until = memory.last.at + WARY if handover is not None and memory.last is not None else 0
         self._wary = False
+        self._forget_taught(0)
         if handover is not None and self._own_numbers:
             memory.chains.clear()
         self.drain()
@@ -208,9 +219,11 @@ class Pipeline:
         found = []
         for gateway in self._ways.values():
             for way in gateway.all():
-                if way.counts.received:
-                    found.append(way.counts)
-                    way.counts = Counts(way.counts.gateway, way.counts.type)
+                counts = way.counts
+                # Frames of a handover were received before.
+                if counts.received or counts.published or counts.superseded or counts.unchanged or counts.duplicates:
+                    found.append(counts)
+                    way.counts = Counts(counts.gateway, counts.type)
         return found
 
     def drain_dead(self) -> dict[tuple[str, str], int]:
@@ -239,6 +252,8 @@ class Pipeline:
         `proceed` fills it with some of them after others, `finish` ends it.
         """
         batch = Batch(first, now)
+        if now >= self._taught_until:
+            self._forget_taught(now)
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
@@ -319,7 +334,7 @@ class Pipeline:
             raise Undisposed(position, error) from error
         return found
 
-    def _judge(  # noqa: C901, PLR0912 - a call for each frame would cost more than it tidied
+    def _judge(  # noqa: C901, PLR0912, PLR0915 - a call for each frame would cost more than it tidied
         self, batch: Batch, frames: Sequence[Frame], sightings: Sequence[Sighting | BadFrame | None]
     ) -> list[_Fresh]:
         """Have the window judge frames, in order, and note them for the ledger; dead letters and events are dealt with.
@@ -330,9 +345,21 @@ class Pipeline:
         position, settles = batch.position, self._settles
         window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
+        codes, hashes, taught, until = batch.codes, batch.hashes, self._taught, self._handover.until
+        #: The last frame of the connection whose turn it is, and its envelope: of each run of frames one is noted.
+        last: Frame | None = None
+        meta: Any = None
         try:
             for frame, sighting in zip(frames, sightings, strict=True):
                 gateway = frame.gateway
+                if last is not None and (
+                    position == settles
+                    or type(sighting) is not Sighting
+                    or frame.connection != last.connection
+                    or gateway != last.gateway
+                ):
+                    seen(last.gateway, last.connection, last.received, meta)
+                    last = None
                 if position == settles:
                     self._flush(batch, fresh)
                     self._settle(batch, position)
@@ -342,9 +369,9 @@ class Pipeline:
                     position += 1
                     continue
                 if frame.source == STREAM or not fills(frame):
-                    seen(gateway, frame.connection, frame.received, sighting.meta)
+                    last, meta = frame, sighting.meta
                 way, identity, content, entity = sighting.way, sighting.identity, sighting.content, sighting.entity
-                if (wary or position < self._handover.until) and self._superseded(sighting, position, frame.received):
+                if (wary or position < until) and self._superseded(sighting, position, frame.received):
                     self._outages.late(gateway, frame.connection, None, frame.received, superseded=True)
                     code = (sighting.traits & ~dedupe.STATE) | Disposition.SUPERSEDED
                     window.remember(code, identity, content, entity, now)
@@ -352,15 +379,17 @@ class Pipeline:
                     code = admit(sighting.traits, identity, content, entity, now)
                 disposition = code & dedupe.DISPOSITION_MASK
                 if disposition != dedupe.DUPLICATE or code & dedupe.FROM_REST:
-                    batch.codes.append(code)
-                    batch.hashes += TRIPLE.pack(identity, content, entity)
+                    codes.append(code)
+                    hashes += TRIPLE.pack(identity, content, entity)
                     if code & dedupe.STATE:
                         batch.orders += ORDER.pack(sighting.order(frame.received))
                 if disposition == dedupe.DUPLICATE:
                     way.counts.duplicates += 1
                 elif disposition != Disposition.SUPERSEDED:
                     if way.learns:
-                        self._learn(batch, gateway, way.learn(sighting.meta, sighting.data), now)
+                        for pair in way.learn(sighting.meta, sighting.data):
+                            if taught.get((gateway, pair[0])) != pair[1]:
+                                self._learn(batch, gateway, (pair,), now)
                     if disposition == dedupe.UNCHANGED:
                         way.counts.unchanged += 1
                     else:
@@ -370,6 +399,8 @@ class Pipeline:
                         behind = self._chained(batch, fresh, sighting, frame, position) if way.continuity else None
                         fresh.append((position, frame, sighting, key or gateway, collides, behind))
                 position += 1
+            if last is not None:
+                seen(last.gateway, last.connection, last.received, meta)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
         batch.position = position
@@ -471,7 +502,8 @@ class Pipeline:
         """Make the records of frames, one for each layout."""
         values: list[bytes] = []
         position = 0
-        oldest, newest = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT
+        oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until
+        records, owners, times = batch.records, batch.owners, batch.received
         try:
             for position, _, sighting, _, _, _ in fresh:  # noqa: B007 - the position is for the error
                 values.append(sighting.way.encode(sighting.meta, sighting.data))
@@ -479,7 +511,7 @@ class Pipeline:
                 way, meta, received, source = sighting.way, sighting.meta, frame.received, frame.source
                 if received != self._received[0]:
                     self._received = received, ("received", b"%d" % received)
-                if source != STREAM or position < self._handover.until:
+                if source != STREAM or position < until:
                     source = self._late(frame, behind)
                 headers: Headers = [way.header, _SOURCES[source], self._received[1]]
                 if meta.seq is not None:
@@ -492,9 +524,9 @@ class Pipeline:
                     at = received
                 encoded = key.encode()
                 for topic, framing in way.topics:
-                    batch.records.append(Record(topic, encoded, framing + value, headers, at))
-                    batch.owners.append(position)
-                batch.received.append(received)
+                    records.append(Record(topic, encoded, framing + value, headers, at))
+                    owners.append(position)
+                times.append(received)
                 way.counts.published += 1
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
@@ -542,8 +574,16 @@ class Pipeline:
     def _learn(self, batch: Batch, gateway: str, pairs: Sequence[tuple[str, str]], now: int) -> None:
         learned, span = self._memory.learned, self._memory.window.span
         for known, key in pairs:
+            if len(self._taught) >= MANY_TAUGHT:
+                self._taught.clear()
+            self._taught[gateway, known] = key
             if learned.learn(gateway, known, key, now, span=span):
                 batch.learned.append(Learned(gateway, known, key))
+
+    def _forget_taught(self, now: int) -> None:
+        """Look at all ids again: the ledger must be told of them once in half a window, and `Keys` forgets."""
+        self._taught.clear()
+        self._taught_until = now + min(TAUGHT, self._memory.window.span // 8)
 
     def _bury(self, batch: Batch, gateway: Ways, frame: Frame, position: int, bad: BadFrame) -> None:
         """Make the dead letter of one frame; equal bytes make one in a window."""

@@ -18,6 +18,7 @@ from bridge.canonical import repeats_a_name
 from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
 from bridge.errors import BadFrame
 from bridge.frame import REST, STREAM
+from bridge.glance import Glance
 from bridge.markup import readable
 from bridge.paths import moment
 from bridge.placing import Placer
@@ -34,6 +35,8 @@ OLDEST_EVENT: Final = 7 * 24 * 3600 * 1000
 NEWEST_EVENT: Final = 5 * 60 * 1000
 #: A gateway may invent types; each is told apart for dedupe, up to this many.
 UNKNOWN_TYPES: Final = 1000
+#: Entities of a type whose hash is remembered.
+ENTITIES: Final = 4096
 #: What all types beyond those are called, and frames whose type can't be made out.
 UNKNOWN: Final = "unknown"
 
@@ -123,6 +126,12 @@ class Ways:
             name: Way(route, frame_type, name, Codec(frame_type), seq_scope=seq_scope, max_value=most(frame_type))
             for name, frame_type in route.kind.types.items()
         }
+        codecs = {name: way.codec for name, way in self._known.items() if way.publish}
+        self._glance = Glance(
+            {name: codec for name, codec in codecs.items() if isinstance(codec, Codec)},
+            envelope.shape,
+            nested=route.kind.nested,
+        )
         codec = UnknownCodec(route.kind.unknown)
         self._make: Callable[[str], Way] = lambda name: Way(
             route, route.kind.unknown, name, codec, seq_scope=seq_scope, max_value=most(route.kind.unknown)
@@ -140,6 +149,14 @@ class Ways:
 
     def sight(self, frame: Frame) -> Sighting | None:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
+        if frame.source == STREAM and (found := self._glance.read(frame.raw)) is not None:
+            whole, text = found
+            way = self._known[whole.type]
+            way.counts.received += 1
+            return self._sighting(frame, frame.raw, way, whole.meta, whole.data, text)
+        return self._sight_exactly(frame)
+
+    def _sight_exactly(self, frame: Frame) -> Sighting | None:
         raw = frame.raw
         try:
             raw = raw if frame.source == STREAM else readable(frame)
@@ -157,13 +174,22 @@ class Ways:
         if not way.publish:
             return None
         data, text = way.read(envelope, raw)
-        meta = envelope.meta
+        if way.codec.unknown:
+            self._glance.renew()
+        return self._sighting(frame, raw, way, envelope.meta, data, text)
+
+    def _sighting(  # noqa: PLR0917 - keywords cost
+        self, frame: Frame, raw: bytes, way: Way, meta: Any, data: Any, text: bytes
+    ) -> Sighting:
+        """What the window must know of a frame that was read. text: the canonical form of its payload."""
         if len(raw) > way.max_value // 2 and (size := len(way.encode(meta, data))) > way.max_value:
             raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
 
         content = _hash(text, way.seed)
         own = way.entity(meta, data)
-        entity = _hash(own.encode() if own else b"", way.family)
+        entity = way.entities.get(own)
+        if entity is None:
+            entity = way.enter(own)
         traits = way.traits
         named = way.identity(meta, data)
         if named is not None:
@@ -267,6 +293,7 @@ class Way:
     ) -> None:
         """name: the type as the gateway sends it. max_value: largest record value (bytes) that its topics take."""
         self.max_value = max_value
+        self.codec = codec
         self.type = name.encode(errors="replace")
         #: The header that says it.
         self.header = ("type", self.type)
@@ -285,11 +312,20 @@ class Way:
         self.seq: Callable[[Any, Any], int | None] = codec.seq
         self.previous: Callable[[Any, Any], int | None] = codec.previous
         self.learns = bool(frame_type.learn)
+        #: Own entity → its hash, of those met last.
+        self.entities: dict[str | None, int] = {}
         self.learn: Callable[[Any, Any], list[tuple[str, str]]] = codec.learn
         only_seq = all(path == ("meta", "seq") for paths in frame_type.identity for path in paths)
         self.identity: Callable[[Any, Any], bytes | None] = (
             (lambda _meta, _data: None) if seq_scope == "connection" and only_seq else codec.identity
         )
+
+    def enter(self, own: str | None) -> int:
+        """Return the hash of an entity, and remember it."""
+        if len(self.entities) >= ENTITIES:
+            self.entities.clear()
+        entity = self.entities[own] = _hash(own.encode() if own else b"", self.family)
+        return entity
 
     def read(self, envelope: Any, raw: bytes) -> tuple[Any, bytes]:
         """The payload as a Struct, and its canonical text. Raises `BadFrame`."""

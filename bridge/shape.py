@@ -476,18 +476,30 @@ def members(text: bytes | Raw) -> dict[str, Raw]:
 
 
 def make_struct(
-    name: str, definitions: list[tuple[Any, ...]], renamed: dict[str, str], **namespace: Any
+    name: str,
+    definitions: list[tuple[Any, ...]],
+    renamed: dict[str, str],
+    *,
+    tag: str | None = None,
+    **namespace: Any,
 ) -> type[msgspec.Struct]:
-    """Return a Struct class that takes exactly the given members. Untracked by gc: a frame can't hold a cycle."""
+    """Return a Struct class that takes exactly the given members. Untracked by gc: a frame can't hold a cycle.
+
+    tag: its value of the member ``type``. Written as JSON, members come in the order of their names and absent ones not
+    at all, see `bridge.glance`.
+    """
     return msgspec.defstruct(
         name,
-        definitions,
+        sorted(definitions, key=lambda each: renamed.get(each[0], each[0])),
         namespace=namespace or None,
         rename=renamed or None,
         forbid_unknown_fields=True,
         frozen=True,
         kw_only=True,
         gc=False,
+        omit_defaults=True,
+        tag=tag,
+        tag_field=None if tag is None else "type",
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from bridge import dedupe
-from bridge.dedupe import TRIPLE
+from bridge.dedupe import ORDER, TRIPLE
 from bridge.frame import Disposition
 from bridge.ledger import READY, RESIGN
 
@@ -32,6 +32,8 @@ MOST_PATIENCE: Final = 3.0
 CALM: Final = 60.0
 #: So many states are remembered with the position at which they came first.
 PASSED: Final = 4096
+#: The order of a state in an entry that tells none.
+_UNKNOWN: Final = (0,)
 
 _Place = TypeVar("_Place")
 
@@ -96,11 +98,21 @@ class Pending:
         self._passed: dict[tuple[int, int], int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
+        #: Frames that the ledger showed and that did not wait here.
+        self._others = 0
         self._forgot = False
 
     def __len__(self) -> int:
         """How many frames the ledger has not shown."""
         return len(self._frames)
+
+    @property
+    def strange(self) -> bool:
+        """Whether the ledger shows frames, and never one of the own: the connections number theirs for themselves.
+
+        Where it shows none, the active may as well have missed all of the own.
+        """
+        return not self.matched and self._others > 0
 
     @property
     def end(self) -> int:
@@ -139,14 +151,18 @@ class Pending:
 
     def show(self, entry: Entry) -> None:
         """Take an entry of the ledger, after the memory took it."""
+        orders = ORDER.iter_unpack(entry.orders)
         for code, (identity, content, entity) in zip(entry.codes, TRIPLE.iter_unpack(entry.hashes), strict=True):
+            order = next(orders, _UNKNOWN)[0] if code & dedupe.STATE else 0
             found = self._places.get((identity, content))
             if found is not None:
                 self._tick(self._take(found[0]))
-            elif code & dedupe.STATE and (states := self._states.get(entity)):
-                # The first that waits is the change that this process saw next; a snapshot may have numbered it anew.
+                continue
+            self._others += 1
+            if code & dedupe.STATE and (states := self._states.get(entity)):
+                # The first that waits is the change that this process saw next; a snapshot may have numbered it anew, later.
                 first = self._frames[states[0]][0]
-                if first.content == content:
+                if first.content == content and not 0 < order < first.order:
                     self._tick(self._take(first.position))
             elif code & dedupe.DISPOSITION_MASK == Disposition.DEAD_LETTER:
                 # Kafka refused the record of a good frame.

@@ -172,7 +172,9 @@ def _escaped(found: re.Match[str]) -> str:
 
 _BAD: Final = "bold red"
 #: What has a place of its own; the rest is listed as it is.
-_SHOWN: Final = frozenset({"name", "instance", "version", "started", "now", "ready", "reason", "lanes", "gateways"})
+_SHOWN: Final = frozenset(
+    {"name", "instance", "version", "started", "now", "ready", "reason", "lanes", "gateways", "reload"}
+)
 #: Counts of a gateway, and what their columns are called.
 _COUNTS: Final = {
     "received": "frames in",
@@ -195,6 +197,11 @@ def _head(status: Mapping[str, Any], now: int) -> list[RenderableType]:
     if isinstance(status.get("ready"), bool):
         good = status["ready"]
         lines.append(_state(f"{'ready' if good else 'not ready'}: {plain(status.get('reason'))}", good=good))
+    if isinstance(reload := status.get("reload"), Mapping):
+        changed = reload.get("changed")
+        told = reload.get("error") or ", ".join(map(plain, changed if isinstance(changed, list) else []))
+        text = f"configuration {plain(reload.get('outcome'))} {age(reload.get('at'), now)}{': ' if told else ''}{plain(told or '')}"
+        lines.append(Text(text, style=_BAD if reload.get("error") else ""))
     return lines
 
 

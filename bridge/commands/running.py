@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -19,7 +19,7 @@ from bridge.commands.command import (
     load,
     maybe_config_option,
 )
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
     import asyncio
@@ -173,6 +173,21 @@ def simulate() -> None:
     """Run a simulated gateway, to try things without an account."""
 
 
+_AMQP: Final = (
+    click.Option(
+        ["--amqp"],
+        metavar="URL",
+        envvar="FEEDBRIDGE_AMQP",
+        show_envvar=True,
+        help="A RabbitMQ to publish heartbeats and replays to.",
+    ),
+    click.Option(["--exchange"], metavar="NAME", default="ttfeed", show_default=True, help="The exchange there."),
+    click.Option(
+        ["--feed", "feed"], metavar="NAME=VALUE", multiple=True, help="What replays are like; may be repeated."
+    ),
+)
+
+
 def _simulator(kind: Literal["ticktock", "predictstreet"], *, title: str, port: int) -> click.Command:
     """Make the command that runs the simulator of a kind."""
 
@@ -193,6 +208,7 @@ def _simulator(kind: Literal["ticktock", "predictstreet"], *, title: str, port: 
         examples=[
             f"feedbridge simulate {kind}",
             f"feedbridge simulate {kind} --rate 1000 --fault duplicate=0.1",
+            *(["feedbridge simulate ticktock --amqp amqp://guest:guest@localhost/%2F"] if kind == "ticktock" else []),
         ],
         params=[
             click.Option(
@@ -217,6 +233,7 @@ def _simulator(kind: Literal["ticktock", "predictstreet"], *, title: str, port: 
             click.Option(["--limit"], type=click.IntRange(min=1), metavar="N", help="End the feed after N frames."),
             click.Option(["--fault", "faults"], metavar="NAME=RATE", multiple=True, help="A fault; may be repeated."),
             click.Option(["--knob", "knobs"], metavar="NAME=VALUE", multiple=True, help="A knob; may be repeated."),
+            *(_AMQP if kind == "ticktock" else ()),
             click.Option(["--json", "as_json"], is_flag=True, help="Print where it listens as JSON, for programs."),
         ],
     )
@@ -233,10 +250,16 @@ def _simulate(
     faults: tuple[str, ...],
     knobs: tuple[str, ...],
     as_json: bool,
+    amqp: str | None = None,
+    exchange: str = "",
+    feed: tuple[str, ...] = (),
 ) -> None:
     import asyncio
 
-    from bridge.sim import run_simulator
+    import msgspec
+
+    from bridge.sim import FeedKnobs, run_simulator
+    from bridge.sim.feed import Broker
 
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
@@ -251,9 +274,14 @@ def _simulate(
     if key:
         options["api_key"] = key
     try:
+        broker = None
+        if amqp is not None:
+            replays = msgspec.convert(dict(_pairs(feed, "--feed")), FeedKnobs, strict=False)
+            broker = Broker(url=amqp, exchange=exchange, feed=replays)
         asyncio.run(
             run_simulator(
                 kind,
+                broker=broker,
                 faults={name: _number(value) for name, value in _pairs(faults, "--fault")},
                 knobs=dict(_pairs(knobs, "--knob")),
                 ready=lambda sim: _say_where(sim, as_json=as_json),
@@ -262,6 +290,8 @@ def _simulate(
         )
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+    except ConnectionError as error:
+        raise Unreachable(f"no connection ({type(error).__name__})", where="the broker of --amqp") from None
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"can't listen on {listen}: {why}", mend="name another address with --listen") from error

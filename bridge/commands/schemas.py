@@ -118,7 +118,11 @@ def _find(catalog: Catalog, what: str) -> tuple[str, Mapping[str, Any]]:
     return found[0], every[found[0]]
 
 
-@schemas.command("asyncapi", examples=["feedbridge schemas asyncapi -c feedbridge.yaml > asyncapi.json"])
+@schemas.command(
+    "asyncapi",
+    short_help="Print the topics as an AsyncAPI document.",
+    examples=["feedbridge schemas asyncapi -c feedbridge.yaml > asyncapi.json"],
+)
 @config_option
 def schemas_asyncapi(*, path: Path) -> None:
     """Print the topics with keys, headers and schemas as an AsyncAPI 3 document (JSON).

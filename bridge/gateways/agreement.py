@@ -94,7 +94,8 @@ class Agreement:
         self.held: dict[int, Subscription] = {}
         #: Subscriptions that have a book sent anew, and their tokens.
         self._again: dict[int, frozenset[str]] = {}
-        self._pending: dict[int, tuple[Command, float]] = {}
+        #: Id → command that is not answered yet, and when its answer is overdue.
+        self.pending: dict[int, tuple[Command, float]] = {}
         #: What a greeting said and what the names turned out to be.
         self._known: dict[Generation, Generation] = {}
         self._said: Generation = 1
@@ -116,7 +117,7 @@ class Agreement:
         self.books.clear()
         self.held.clear()
         self._again.clear()
-        self._pending.clear()
+        self.pending.clear()
         self._misnamed.clear()
         self._other_names.clear()
         self._again_at = NEVER
@@ -146,9 +147,12 @@ class Agreement:
         self._last_id += 1
         return self._last_id
 
-    def asked(self, number: int | None) -> bool:
-        """Whether an answer to the command of that id is awaited."""
-        return number in self._pending
+    @property
+    def granted(self) -> list[Subscription]:
+        """What is wanted and not refused, in the names of the last generation; nothing before that is known."""
+        if self.generation is None:
+            return []
+        return without(translate(self.wanted, self.generation), (each.subscription for each in self.refused))
 
     @property
     def refused(self) -> list[Refusal]:
@@ -156,14 +160,9 @@ class Agreement:
         return [*self.lasting, *self.passing]
 
     @property
-    def awaits(self) -> bool:
-        """Whether any answer is awaited."""
-        return bool(self._pending)
-
-    @property
     def answer_due(self) -> float:
         """When the first answer is overdue."""
-        return min((due for _, due in self._pending.values()), default=NEVER)
+        return min((due for _, due in self.pending.values()), default=NEVER)
 
     @property
     def due(self) -> float:
@@ -185,11 +184,11 @@ class Agreement:
 
     def postpone(self, now: float) -> None:
         """Give the gateway its time anew: its answers may lie unread."""
-        self._pending = {number: (each, now + ANSWER_TIMEOUT) for number, (each, _) in self._pending.items()}
+        self.pending.update({number: (each, now + ANSWER_TIMEOUT) for number, (each, _) in self.pending.items()})
 
     def unanswered(self, now: float, send: list[str]) -> bool:
         """Do without the answers that are overdue; returns whether one is that must have come."""
-        overdue = {number: each for number, (each, due) in self._pending.items() if due <= now}
+        overdue = {number: each for number, (each, due) in self.pending.items() if due <= now}
         if any(isinstance(each, Subscribe) and not each.again for each in overdue.values()):
             return True
         for number in overdue:
@@ -201,8 +200,7 @@ class Agreement:
         if not self._greeted or self.generation is None or self._changing:
             return  # `_stale` is looked at again with the last answer
         self._stale = False
-        wanted = without(translate(self.wanted, self.generation), (each.subscription for each in self.refused))
-        steps = difference(self.held, wanted)
+        steps = difference(self.held, self.granted)
         self._ask(steps, now, send)
         if steps:
             self._listed = False
@@ -227,19 +225,19 @@ class Agreement:
         for command in commands:
             number = self.number()
             send.append(command.text(number))
-            self._pending[number] = (command, now + ANSWER_TIMEOUT)
+            self.pending[number] = (command, now + ANSWER_TIMEOUT)
 
     @property
     def _changing(self) -> bool:
         """Whether answers are awaited that decide what is held."""
         return any(
             isinstance(each, Add | Remove | Unsubscribe) or (isinstance(each, Subscribe) and not each.again)
-            for each, _ in self._pending.values()
+            for each, _ in self.pending.values()
         )
 
     def subscribed(self, told: Subscribed, now: float, send: list[str]) -> None:
         """Take the answer to a subscribe command; it is known by its id."""
-        command, _ = self._pending.pop(told.id, (None, 0.0)) if isinstance(told.id, int) else (None, 0.0)
+        command, _ = self.pending.pop(told.id, (None, 0.0)) if isinstance(told.id, int) else (None, 0.0)
         if not isinstance(command, Subscribe):
             return
         found = settle(command.subscriptions, told.accepted, told.rejected)
@@ -291,7 +289,7 @@ class Agreement:
 
     def answered(self, number: int | None, told: Answer, now: float, send: list[str]) -> None:
         """Take any other answer. An error to anything that was not asked is nothing to act on."""
-        command, _ = self._pending.pop(number, (None, 0.0)) if number is not None else (None, 0.0)
+        command, _ = self.pending.pop(number, (None, 0.0)) if number is not None else (None, 0.0)
         match command:
             case None:
                 return

@@ -68,6 +68,7 @@ class Books:
         """Take a frame whose type begins with ``book_``. What can't be read is for the pipeline to judge."""
         try:
             push = _decode(raw)
+            follows = kind in {SNAPSHOT, FAILED} or _follows(push, raw, self._seqs.get(push.id))
         except msgspec.MsgspecError:
             return
         if push.id not in self._tokens:
@@ -81,7 +82,7 @@ class Books:
             if not self._awaited:
                 self.due = NEVER
         elif push.id not in self._awaited:
-            if not push.follows(self._seqs.get(push.id)):
+            if not follows:
                 self._await(push.id, now)
         elif push.id not in self._seqs:
             self.silent.pop(push.id, None)  # the channel speaks, though it still owes the snapshot
@@ -132,22 +133,29 @@ class _Wait(msgspec.Struct):
     retry: float = FAILED_PAUSE
 
 
-class _Data(msgspec.Struct):
-    prevSeq: int | None = None  # noqa: N815 - the gateway's name
-
-
-class _Push(msgspec.Struct):
+class _Push(msgspec.Struct, gc=False):
     id: str = ""
     seq: int | None = None
     prevSeq: int | None = None  # noqa: N815 - the gateway's name
-    data: _Data | None = None
 
-    def follows(self, last: int | None) -> bool:
-        """Whether nothing is missing between the frame of number `last` and this; who does not say what it follows, proves nothing."""
-        previous = self.prevSeq
-        if previous is None and self.data is not None:
-            previous = self.data.prevSeq
-        return last is None or previous is None or last in {previous, self.seq}
+
+class _Data(msgspec.Struct, frozen=True, gc=False):
+    prevSeq: int | None = None  # noqa: N815 - the gateway's name
+
+
+class _Nested(msgspec.Struct, gc=False):
+    data: _Data = _Data()
 
 
 _decode: Final = msgspec.json.Decoder(_Push).decode
+_decode_data: Final = msgspec.json.Decoder(_Nested).decode
+
+
+def _follows(push: _Push, raw: bytes, last: int | None) -> bool:
+    """Whether nothing is missing between the frame of number `last` and this; who does not say what it follows, proves nothing."""
+    if last is None or push.seq == last:
+        return True
+    previous = push.prevSeq
+    if previous is None:
+        previous = _decode_data(raw).data.prevSeq
+    return previous is None or previous == last

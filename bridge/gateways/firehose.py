@@ -7,9 +7,9 @@ is therefore subscribed to those of every market in the list, and follows it: ma
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from bridge.gateways.subscriptions import SUBSCRIPTIONS_PER_CONNECTION, Subscription, normal
+from bridge.gateways.subscriptions import SUBSCRIPTIONS_PER_CONNECTION, Subscription, normal, plan
 
 if TYPE_CHECKING:
     from bridge.gateways.market_list import Market
@@ -56,7 +56,12 @@ class Firehose:
         return [Subscription(channel, ids)] if ids else []
 
 
-def within(connections: list[list[Subscription]]) -> tuple[list[list[Subscription]], int]:
+def connections(wanted: Iterable[Subscription], protocol: Literal["auto", 1, 2]) -> int:
+    """Return how many connections a plan takes, whichever generation answers."""
+    return len(plan(wanted, generation=None if protocol == "auto" else protocol))
+
+
+def within(planned: list[list[Subscription]]) -> tuple[list[list[Subscription]], int]:
     """Return the connections that may be opened, and how many subscriptions are left out."""
-    out = connections[MOST_CONNECTIONS:]
-    return connections[:MOST_CONNECTIONS], sum(min(len(each), SUBSCRIPTIONS_PER_CONNECTION) for each in out)
+    out = planned[MOST_CONNECTIONS:]
+    return planned[:MOST_CONNECTIONS], sum(min(len(each), SUBSCRIPTIONS_PER_CONNECTION) for each in out)

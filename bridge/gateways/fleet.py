@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from msgspec import structs
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
     from bridge.gateways.retry import Ending
     from bridge.ops.metrics import Metrics
+
+
+#: Settings that `Fleet.configure` takes while it sails.
+RELOADABLE: Final = frozenset({"silence", "connect_timeout", "max_frame", "max_age", "max_connections"})
 
 
 class Fleet:
@@ -101,6 +105,10 @@ class Fleet:
             raise RuntimeError("the fleet does not sail")
         return self._group
 
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something of the gateway beside the sockets."""
+        return self.group.create_task(work, name=f"{self.name} {name}")
+
     def socket(
         self,
         name: str,
@@ -153,6 +161,8 @@ class Fleet:
 
     def renew(self, *names: str, reason: str = KEY) -> None:
         """Have connections (all, or those) taken over by new ones, which are opened with what is now in force."""
+        if self._stopped:
+            return
         if reason == KEY:
             self._refused = None
         for name in names or tuple(self.sockets):
@@ -181,7 +191,7 @@ class Fleet:
         """Why the key is refused; None where it is not. One refusal is enough to open nothing new with this key."""
         if self._refused is None:
             for socket in self.sockets.values():
-                if socket.state == REFUSED:
+                if self._state_of(socket) == REFUSED:
                     return socket.status().detail
         return self._refused
 
@@ -191,7 +201,7 @@ class Fleet:
             structs.replace(socket.status(), turns=self._relay.turns(name), turning=self._relay.note(name))
             for name, socket in self.sockets.items()
         ]
-        states = {each.state for each in connections}
+        states = self._states()
         frames = [each.last_frame for each in connections if each.last_frame is not None]
         trouble = next((each.detail for each in connections if each.detail and each.state != ABSENT), None)
         kept = next(
@@ -216,6 +226,13 @@ class Fleet:
             rejected=list(self.rejected),
         )
 
+    def _states(self) -> set[State]:
+        return {self._state_of(socket) for socket in self.sockets.values()}
+
+    def _state_of(self, socket: Socket) -> State:
+        """Return its state; one whose key is refused while another is tried is not refused yet."""
+        return RECONNECTING if socket.state == REFUSED and self._relay.turning(socket.name) else socket.state
+
     def _state(self, states: set[State]) -> State:
         wanted = states - {ABSENT}
         if self._stopped:
@@ -229,11 +246,11 @@ class Fleet:
         return RECONNECTING if self._was_live else CONNECTING
 
     def _changed(self) -> None:
-        states = {socket.state for socket in self.sockets.values()}
+        states = self._states()
         live = self._state(states) == LIVE
         self._was_live = self._was_live or LIVE in states
         self.metrics.gateway_connected.labels(self.name).set(int(live))
-        refused = sum(socket.state == REFUSED for socket in self.sockets.values())
+        refused = sum(self._state_of(socket) == REFUSED for socket in self.sockets.values())
         self.metrics.connections_refused.labels(self.name).set(refused)
 
     def _context(self) -> ssl.SSLContext | None:

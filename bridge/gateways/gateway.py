@@ -107,19 +107,17 @@ class Gateway(ABC):
     def name(self) -> str:
         """The user's name for it."""
 
-    @property
-    def recoverer(self) -> Recoverer | None:
-        """Who can be asked for what is missing; None where nothing is configured that could be."""
-        return None
-
-    #: Settings that may change while it runs, see `configure`.
-    reloadable: ClassVar[frozenset[str]] = frozenset(
-        {"silence", "connect_timeout", "max_frame", "max_age", "max_connections"}
-    )
+    #: Settings that may change while it runs, see `configure`; none: it takes no others.
+    reloadable: ClassVar[frozenset[str]] = frozenset()
 
     def configure(self, settings: Any) -> None:
         """Go by other settings from now on: they differ in nothing but what is `reloadable`. Must not fail."""
         raise NotImplementedError(f"{type(self).__name__} takes no other settings while it runs")
+
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """Who can be asked for what is missing; None where nothing is configured that could be."""
+        return None
 
     @abstractmethod
     async def run(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 import ssl
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -21,7 +22,7 @@ from bridge.gateways.agreement import ANSWER_TIMEOUT, Difference
 from bridge.gateways.answer import CONTROL
 from bridge.gateways.dialect import Dialect
 from bridge.gateways.firehose import ALL, Firehose, within
-from bridge.gateways.fleet import Fleet
+from bridge.gateways.fleet import RELOADABLE, Fleet
 from bridge.gateways.gateway import (
     REFUSED,
     Gateway,
@@ -65,7 +66,7 @@ class PredictStreet(Gateway):
     path: ClassVar[str]
     #: Whether each connection has a subject of its own; see `Fleet`.
     apart: ClassVar[bool] = False
-    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "bearer"}
+    reloadable: ClassVar[frozenset[str]] = RELOADABLE | {"api_key", "bearer", "subscribe"}
 
     def __init__(
         self,
@@ -82,6 +83,9 @@ class PredictStreet(Gateway):
         self._common = settings
         self._metrics = metrics
         self._tls = tls
+        #: Begin of the names of connections → how many there ever were of them.
+        self._opened: Counter[str] = Counter()
+        self._amending = asyncio.Lock()
         self._fleet = Fleet(
             name, self.kind, settings,
             intake=intake, metrics=metrics, log=log, outside=outside, tls=tls, apart=self.apart,
@@ -106,8 +110,8 @@ class PredictStreet(Gateway):
     async def run(self) -> None:
         """Hold the sockets until cancelled."""
         try:
-            async with self._fleet.sail() as group:
-                await self._prepare(group)
+            async with self._fleet.sail():
+                await self._prepare()
                 for name, subscriber in self._subscribers.items():
                     self._fleet.open(name, subscriber)
                 await asyncio.Event().wait()
@@ -117,16 +121,28 @@ class PredictStreet(Gateway):
 
     def configure(self, settings: PredictStreetSettings) -> None:
         """See `Gateway`."""
-        before, self._common = self._credential(), settings
+        before, parts, self._common = self._credential(), self._parts(), settings
         self._fleet.configure(settings)
+        if self._rest is not None:
+            self._rest.authenticate(self._credential() | self._acting())
+        if not self._fleet.sockets:
+            self._subscribers = self._connections()
+            return
         if self._credential() != before:
-            if self._rest is not None:
-                self._rest.authenticate(self._credential() | self._acting())
             self._fleet.renew()
+        if self._parts() != parts:
+            self._replanned()
+
+    def _replanned(self) -> None:
+        """Other subscriptions are wanted than before."""
+        self._fleet.spawn(self._amend(), "subscriptions")
 
     def _turned(self, name: str, dialect: Dialect) -> None:
         assert isinstance(dialect, Subscriber)  # noqa: S101 - there are no others here
-        self._subscribers[name] = dialect
+        before, self._subscribers[name] = self._subscribers[name], dialect
+        if dialect.wanted != before.wanted:  # the plan has changed since it was made
+            dialect.want(before.wanted)
+            self._fleet.nudge(name)
 
     def status(self) -> GatewayStatus:
         """Return how the connections stand, and what was refused."""
@@ -153,7 +169,7 @@ class PredictStreet(Gateway):
                 await self._rest.close()
         return found
 
-    async def _prepare(self, group: asyncio.TaskGroup) -> None:
+    async def _prepare(self) -> None:
         """Do what comes before subscribing; start what runs beside the sockets."""
 
     async def _check_rest(self, rest: Rest) -> Finding:
@@ -165,12 +181,45 @@ class PredictStreet(Gateway):
 
     def _connections(self) -> dict[str, Subscriber]:
         """Return the dialects of all connections by name."""
-        connections, _ = within(plan(self._wanted(), generation=self._generation()))
-        self._opened = len(connections)
-        return {
-            (name := f"{self.path}:{number}"): self._subscriber(name, wanted)
-            for number, wanted in enumerate(connections, 1)
-        }
+        found: dict[str, Subscriber] = {}
+        for begin, (wallet, wanted) in self._parts().items():
+            connections, _ = within(plan(wanted, generation=self._generation()))
+            self._opened[begin] = len(connections)
+            for number, each in enumerate(connections, 1):
+                name = f"{begin}:{number}"
+                found[name] = self._subscriber(name, each, wallet=wallet)
+        return found
+
+    def _parts(self) -> dict[str, tuple[str | None, list[Subscription]]]:
+        """Return begin of the names of connections → the wallet that they are for, and what they subscribe to together."""
+        return {self.path: (None, self._wanted())}
+
+    async def _amend(self) -> None:
+        """Subscribe to what is wanted now, on the open connections and on more, and not to what is wanted no more."""
+        async with self._amending:
+            parts = self._parts()
+            for begin in dict.fromkeys([*parts, *(name.rpartition(":")[0] for name in self._subscribers)]):
+                wallet, wanted = parts.get(begin, (None, []))
+                await self._amend_part(begin, wallet, wanted)
+
+    async def _amend_part(self, begin: str, wallet: str | None, wanted: list[Subscription]) -> None:
+        names = [name for name in self._subscribers if name.rpartition(":")[0] == begin]
+        before = [self._subscribers[name].wanted for name in names]
+        connections, left_out = within(replan(before, wanted, generation=self._generation()))
+        if left_out:
+            self._fleet.log.error("gateway_needs_more_connections", subscriptions_left_out=left_out)
+        for name, old, new in zip(names, before, connections, strict=False):
+            if not new:
+                await self._fleet.close(name)
+                del self._subscribers[name]
+            elif new != old:
+                self._subscribers[name].want(new)
+                self._fleet.nudge(name)
+        for each in connections[len(names) :]:
+            self._opened[begin] += 1
+            name = f"{begin}:{self._opened[begin]}"
+            self._subscribers[name] = self._subscriber(name, each, wallet=wallet)
+            self._fleet.open(name, self._subscribers[name])
 
     def _subscriber(self, name: str, wanted: list[Subscription], *, wallet: str | None = None) -> Subscriber:
         settings = self._common
@@ -222,7 +271,13 @@ class PredictStreet(Gateway):
         text = (
             f"connection {name} is open, generation {subscriber.generation}, the rest of the subscriptions is accepted"
         )
-        return Finding(self.name, ok=True, text=text if subscriber.refused else text.replace("the rest of the", "all"))
+        return Finding(
+            self.name,
+            ok=True,
+            text=text
+            if subscriber.refused
+            else text.replace("the rest of the subscriptions is", "all subscriptions are"),
+        )
 
 
 class PredictStreetMarket(PredictStreet):
@@ -231,6 +286,7 @@ class PredictStreetMarket(PredictStreet):
     kind: ClassVar[str] = "predictstreet-market"
     Settings: ClassVar[type[GatewaySettings]] = PredictStreetMarketSettings
     path: ClassVar[str] = "market"
+    reloadable: ClassVar[frozenset[str]] = PredictStreet.reloadable | {"book_wait", "markets_interval"}
 
     def __init__(
         self,
@@ -244,24 +300,23 @@ class PredictStreetMarket(PredictStreet):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """See `Gateway`."""
-        self._settings = settings
         self._firehose = Firehose()
         self._ready = False
+        self._resolving: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
         super().__init__(name, settings, intake=intake, metrics=metrics, log=log, outside=outside, tls=tls)
         self._markets = Markets(self._rest) if self._rest is not None else None
 
     @property
-    def recoverer(self) -> Recoverer | None:
-        """See `Gateway`."""
-        if self._rest is None or self._markets is None:
-            return None
-        return MarketRecoverer(self._settings.recovery, self._rest, self._markets, self._subscribers)
+    def _settings(self) -> PredictStreetMarketSettings:
+        assert isinstance(self._common, PredictStreetMarketSettings)  # noqa: S101 - what `Settings` makes
+        return self._common
 
-    def configure(self, settings: PredictStreetSettings) -> None:
-        """See `Gateway`."""
-        assert isinstance(settings, PredictStreetMarketSettings)  # noqa: S101 - what `Settings` makes
-        self._settings = settings
-        super().configure(settings)
+    def _replanned(self) -> None:
+        self._ready = True
+        super()._replanned()
+        self._look_up()
+        self._poll()
 
     def _wanted(self) -> list[Subscription]:
         return [
@@ -274,11 +329,17 @@ class PredictStreetMarket(PredictStreet):
             )
         ]
 
-    async def _prepare(self, group: asyncio.TaskGroup) -> None:
+    @property
+    def recoverer(self) -> Recoverer | None:
+        """See `Gateway`."""
         if self._rest is None or self._markets is None:
+            return None
+        return MarketRecoverer(self._settings.recovery, self._rest, self._markets, self._subscribers)
+
+    async def _prepare(self) -> None:
+        if self._rest is None:
             return
-        tried = asyncio.Event()
-        group.create_task(self._resolve(self._markets, tried), name=f"{self.name} markets")
+        tried = self._look_up()
         # Keys are better known before frames come, but a frame never waits for a look-up.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RESOLVE):
@@ -286,6 +347,21 @@ class PredictStreetMarket(PredictStreet):
         if self._follows:
             self._subscribers.update(self._connections())
             self._ready = True
+        self._poll()
+
+    def _look_up(self) -> asyncio.Event:
+        """See that somebody learns the conditions of our tokens; set after the first time."""
+        tried = asyncio.Event()
+        if self._markets is not None:
+            if self._resolving is not None:
+                self._resolving.cancel()
+            self._resolving = self._fleet.spawn(self._resolve(self._markets, tried), "markets")
+        return tried
+
+    def _poll(self) -> None:
+        """See that somebody polls silent books, if there are books."""
+        if self._rest is None or self._markets is None or self._polling is not None:
+            return
         if any(each.channel == BOOK for each in self._wanted()):
             poller = BookPoller(
                 self.name,
@@ -297,7 +373,7 @@ class PredictStreetMarket(PredictStreet):
                 outside=self._fleet.outside,
                 log=self._fleet.log,
             )
-            group.create_task(poller.run(), name=f"{self.name} books")
+            self._polling = self._fleet.spawn(poller.run(), "books")
 
     async def _resolve(self, markets: Markets, tried: asyncio.Event) -> None:
         """Learn the condition of every token; again and again until none that we subscribe to is unknown.
@@ -311,7 +387,7 @@ class PredictStreetMarket(PredictStreet):
                 self._fleet.log.warning("gateway_markets_unknown", reason=str(error))
             else:
                 if self._ready and self._follows:
-                    await self._follow()
+                    await self._amend()
                 unknown = markets.unknown(self._tokens())
                 if unknown:
                     self._fleet.log.warning("gateway_tokens_unknown", count=len(unknown), tokens=named(unknown))
@@ -331,26 +407,6 @@ class PredictStreetMarket(PredictStreet):
         self._firehose.listed(markets.listed, self._fleet.outside.monotonic(), cut=markets.cut)
         self._fleet.note = "the list of markets is full: there may be more" if markets.cut and self._follows else None
         return known
-
-    async def _follow(self) -> None:
-        """Subscribe to what has come, on the open connections and on more, and not to what is gone."""
-        names = list(self._subscribers)
-        before = [self._subscribers[name].wanted for name in names]
-        connections, left_out = within(replan(before, self._wanted(), generation=self._generation()))
-        if left_out:
-            self._fleet.log.error("gateway_needs_more_connections", subscriptions_left_out=left_out)
-        for name, old, new in zip(names, before, connections, strict=False):
-            if not new:
-                del self._subscribers[name]
-                await self._fleet.close(name)
-            elif new != old:
-                self._subscribers[name].want(new)
-                self._fleet.nudge(name)
-        for wanted in connections[len(names) :]:
-            self._opened += 1
-            name = f"{self.path}:{self._opened}"
-            self._subscribers[name] = self._subscriber(name, wanted)
-            self._fleet.open(name, self._subscribers[name])
 
     def _tokens(self) -> set[str]:
         return {
@@ -393,6 +449,7 @@ class PredictStreetUser(PredictStreet):
     private: ClassVar[bool] = True
     path: ClassVar[str] = "user"
     apart: ClassVar[bool] = True
+    reloadable: ClassVar[frozenset[str]] = PredictStreet.reloadable | {"wallets"}
 
     @property
     def recoverer(self) -> Recoverer | None:
@@ -433,9 +490,9 @@ class PredictStreetUser(PredictStreet):
         detail = f"{len(refused)} of {len(status.connections)} connections refused, among them {refused[0].name}"
         return msgspec.structs.replace(status, detail=f"{detail}: {refused[0].detail}")
 
-    async def _prepare(self, group: asyncio.TaskGroup) -> None:
+    async def _prepare(self) -> None:
         if self._rest is not None:
-            group.create_task(self._learn(Markets(self._rest)), name=f"{self.name} markets")
+            self._fleet.spawn(self._learn(Markets(self._rest)), "markets")
 
     async def _learn(self, markets: Markets) -> None:
         """Learn the condition of every token, again and again: wallets trade in markets that are made later."""
@@ -446,15 +503,10 @@ class PredictStreetUser(PredictStreet):
                 self._fleet.log.warning("gateway_markets_unknown", reason=str(error))
             await self._fleet.outside.sleep(SLOW)
 
-    def _connections(self) -> dict[str, Subscriber]:
-        settings = self._user
+    def _parts(self) -> dict[str, tuple[str | None, list[Subscription]]]:
         if not self._wallets:
-            return super()._connections()
-        return {
-            (name := f"wallet:{wallet}:{number}"): self._subscriber(name, wanted, wallet=wallet)
-            for wallet in self._wallets
-            for number, wanted in enumerate(plan(settings.wishes(wallet), generation=self._generation()), 1)
-        }
+            return super()._parts()
+        return {f"wallet:{wallet}": (wallet, self._user.wishes(wallet)) for wallet in self._wallets}
 
     def _acting(self) -> dict[str, str]:
         """A key of several wallets needs one with every authenticated call (contract 1.3)."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from bridge.gateways.firehose import ALL, follows
+from bridge.gateways.firehose import ALL, MOST_CONNECTIONS, connections, follows
 from bridge.gateways.gateway import GatewaySettings
 from bridge.gateways.hole import RecoverySettings
 from bridge.gateways.subscriptions import Subscription
@@ -63,6 +63,18 @@ class PredictStreetSettings(GatewaySettings):
                 raise PydanticCustomError("all", "`ids: all` is for channels of tokens and conditions")
             if each.ids == ALL and self.rest is None:
                 raise PydanticCustomError("all_rest", "`ids: all` needs `rest`, which lists the markets")
+        return self
+
+    @model_validator(mode="after")
+    def _few_connections(self) -> PredictStreetSettings:
+        wanted = [Subscription(each.channel, tuple(each.ids)) for each in self.subscribe if each.ids != ALL]
+        count = connections(wanted, self.protocol)
+        if count > MOST_CONNECTIONS:
+            raise PydanticCustomError(
+                "connections",
+                "so many ids take {count} connections, more than {most}: share them out among several gateways",
+                {"count": count, "most": MOST_CONNECTIONS},
+            )
         return self
 
 

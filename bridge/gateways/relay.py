@@ -76,6 +76,10 @@ class Relay:
             task.cancel()
         return task
 
+    def turning(self, name: str) -> bool:
+        """Whether another connection is being opened to take over; not while one that was refused waits to be tried again."""
+        return name in self._turns and self._notes.get(name, OPENING) == OPENING
+
     def turns(self, name: str) -> int:
         """How often the connection has turned without a gap."""
         return self._counts.get(name, 0)
@@ -210,8 +214,9 @@ class _Attempt:
                     await asyncio.wait([self._task], timeout=_LOOK)
             return None
         finally:
-            old.relief = _nobody
-            old.feed(fleet.intake)
+            if old.relief == self._relieve:  # else another attempt has begun
+                old.relief = _nobody
+                old.feed(fleet.intake)
             if not self._over:
                 self._task.cancel()
                 await asyncio.wait([self._task])
@@ -255,6 +260,7 @@ class _Attempt:
         assert self._task is not None  # noqa: S101 - set before anything can end
         self._over = True
         gap = old.down
+        overlap = self._splice.overlaps
         frames = self._held.release()
         new.follow(old)
         old.retire()
@@ -264,7 +270,7 @@ class _Attempt:
             fleet.intake.put(frame)
         new.feed(fleet.intake)
         self._switched(new, self._task)
-        self._log.info("connection_turned", gap=gap, doubles=self._held.doubles, beyond=len(frames))
+        self._log.info("connection_turned", gap=gap, overlap=overlap, doubles=self._held.doubles, beyond=len(frames))
 
 
 class _Through:

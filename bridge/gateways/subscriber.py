@@ -17,7 +17,7 @@ from bridge.gateways.command import Ping
 from bridge.gateways.dialect import NEVER, Dialect, Reaction
 from bridge.gateways.gist import Gist, flat
 from bridge.gateways.retry import DISCONNECT, REFUSED, SILENCE, Ending, Verdict, one_line
-from bridge.gateways.subscriptions import Generation, Refusal, Subscription, joined, pairs, translate, without
+from bridge.gateways.subscriptions import Generation, Refusal, Subscription, joined, pairs
 
 #: Seconds between pings, and until the pong (contract 1.6).
 PING_INTERVAL: Final = 25.0
@@ -84,18 +84,18 @@ class Subscriber(Dialect):
         """
         frames: list[bytes] = []
         reaction = Reaction(frames)
-        agreement, books = self.agreement, self.agreement.books
+        agreement, books, pending = self.agreement, self.agreement.books, self.agreement.pending
         for raw in messages:
             if raw.startswith(_TYPE_FIRST):
                 start = raw[_TYPE_AT : raw.find(b'"', _TYPE_AT)]
-                if start in _CONTROL or (agreement.awaits and agreement.asked(ident(raw))):
+                if start in _CONTROL or (pending and ident(raw) in pending):
                     self._control(raw, start.decode(errors="replace"), now, reaction)
                     continue
                 if start.startswith(_BOOK_PREFIX):
                     books.follow(raw, start.decode(errors="replace"), now)
             else:
                 named = kind(raw)
-                if named in CONTROL or (agreement.awaits and agreement.asked(ident(raw))):
+                if named in CONTROL or (pending and ident(raw) in pending):
                     self._control(raw, named, now, reaction)
                     continue
                 if named.startswith(_BOOK_FRAMES):
@@ -189,19 +189,15 @@ class Subscriber(Dialect):
         return self.agreement.refused
 
     @property
-    def granted(self) -> list[Subscription]:
-        """What is subscribed to whenever it is up, in the names of the last generation; nothing before that is known."""
-        agreement = self.agreement
-        if agreement.generation is None:
-            return []
-        refused = (each.subscription for each in agreement.refused)
-        return without(translate(agreement.wanted, agreement.generation), refused)
-
-    @property
     def accepted(self) -> list[Subscription]:
         """What is subscribed to, in the channel names of the connection's generation; nothing before it is up."""
         held = self.agreement.held.values() if self.up else ()
         return joined(dict.fromkeys(pair for each in held for pair in pairs(each)))
+
+    @property
+    def granted(self) -> list[Subscription]:
+        """What is subscribed to whenever it is up, in the names of the last generation; nothing before that is known."""
+        return self.agreement.granted
 
     # What is part of the protocol
 

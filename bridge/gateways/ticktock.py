@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from bridge.errors import BadData, Refused, Unreachable
 from bridge.finding import Finding
 from bridge.gateways.dialect import Dialect, Reaction
-from bridge.gateways.fleet import Fleet
+from bridge.gateways.fleet import RELOADABLE, Fleet
 from bridge.gateways.gateway import ABSENT, LIVE, Gateway, GatewaySettings, GatewayStatus, Intake, Outside
 from bridge.gateways.gist import Gist, nested
 from bridge.gateways.hole import Recoverer, RecoverySettings
@@ -122,7 +122,7 @@ class TickTock(Gateway):
 
     kind: ClassVar[str] = "ticktock"
     Settings: ClassVar[type[GatewaySettings]] = TickTockSettings
-    reloadable: ClassVar[frozenset[str]] = Gateway.reloadable | {"api_key", "matches", "live_interval"}
+    reloadable: ClassVar[frozenset[str]] = RELOADABLE | {"api_key", "matches", "live_interval", "live_limit"}
 
     def __init__(
         self,

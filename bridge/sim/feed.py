@@ -44,6 +44,14 @@ class FeedKnobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     duplicates: int = 0
 
 
+class Broker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A RabbitMQ to publish to: its URL, the exchange, what replays are like."""
+
+    url: str
+    exchange: str = "ttfeed"
+    feed: FeedKnobs = FeedKnobs()
+
+
 class Message(NamedTuple):
     """One message: where it is routed, what it is, and the fault it has, if any."""
 

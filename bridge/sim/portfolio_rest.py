@@ -57,6 +57,7 @@ class PortfolioRest:
             web.get("/api/orders/{id}", self._guard(self._order, limit=_ORDERS_LIMIT)),
             web.get("/api/orders/{id}/fills", self._guard(self._fills, limit=_ORDERS_LIMIT)),
             web.get("/api/me/trades", self._guard(self._trades)),
+            web.get("/api/me/fills", self._guard(self._fills_since)),
             web.get("/api/me/balances", self._guard(self._balances)),
             web.get("/api/me/positions", self._guard(self._positions)),
             web.get("/api/me/portfolio/positions", self._guard(self._positions)),
@@ -160,6 +161,12 @@ class PortfolioRest:
         ]
         page, following = _page(request, rows, most=_MAX_TRADES, default=50)
         return {"walletAddress": wallet.address, "nextCursor": following, "trades": page}
+
+    def _fills_since(self, request: web.Request, wallet: Wallet) -> Any:
+        """Named in one place, with `since`; the shape is that of the trades."""
+        since = _moment(request, "since")
+        fills = [fill.row() for fill in wallet.fills if since is None or fill.created > since]
+        return {"walletAddress": wallet.address, "fills": fills}
 
     def _balances(self, _: web.Request, wallet: Wallet) -> Any:
         return {"walletAddress": wallet.address, "balances": wallet.balances()}

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import msgspec
 
+from bridge.sim.feed import Broker
 from bridge.sim.options import Options
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
 from bridge.sim.replay import Kind, Knobs
@@ -22,18 +23,20 @@ async def run_simulator(
     kind: Kind,
     *,
     knobs: Knobs | Mapping[str, Any] | None = None,
+    broker: Broker | None = None,
     stop: asyncio.Event | None = None,
     ready: Callable[[Simulator], None] | None = None,
     **options: Unpack[Options],
 ) -> None:
     """Serve until `stop` is set or, where none is given, until SIGINT or SIGTERM.
 
-    options: host, port, rate, seed, api_key, faults, …: see `Simulator`. knobs: a value or a plain mapping of names.
+    options: host, port, rate, seed, api_key, faults, …: see `Simulator`. knobs: a value or a plain mapping of names. broker:
+    where TickTock's odds feed and replays are published.
     ready: told once, when the port is open (`sim.url`). Raises ValueError (and msgspec.ValidationError, which is one)
     for bad knobs and fault rates, OSError where the port is taken.
     """
     ended = stop or asyncio.Event()
-    async with simulator(kind, knobs=knobs_of(kind, knobs), **options) as sim:
+    async with simulator(kind, knobs=knobs_of(kind, knobs), broker=broker, **options) as sim:
         with contextlib.ExitStack() as stack:
             if stop is None:
                 loop = asyncio.get_running_loop()

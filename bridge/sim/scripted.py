@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Unpack
 
+from bridge.sim.feed import Broker
 from bridge.sim.options import Options
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
@@ -54,11 +55,15 @@ class Scripted:
         await self.sim.stop()
 
 
-def simulator(kind: Kind, *, knobs: Knobs | None = None, **options: Unpack[Options]) -> TickTockSim | PredictStreetSim:
-    """A simulator by name, not yet started; raises TypeError for knobs of the other kind."""
+def simulator(
+    kind: Kind, *, knobs: Knobs | None = None, broker: Broker | None = None, **options: Unpack[Options]
+) -> TickTockSim | PredictStreetSim:
+    """A simulator by name, not yet started; raises TypeError for knobs of the other kind. broker: TickTock's."""
     if kind == "ticktock":
         if knobs is not None and not isinstance(knobs, TickTockKnobs):
             raise TypeError("ticktock takes TickTockKnobs")
+        if broker is not None:
+            return TickTockSim(knobs=knobs, amqp=broker.url, exchange=broker.exchange, feed=broker.feed, **options)
         return TickTockSim(knobs=knobs, **options)
     if knobs is not None and not isinstance(knobs, PredictStreetKnobs):
         raise TypeError("predictstreet takes PredictStreetKnobs")

@@ -56,6 +56,8 @@ class TickTockRest:
             web.get("/cs2/v1/matches/{match_id}/summary", self._guard("cs2:matches:read", self._summary)),
             web.get("/cs2/v1/matches/{match_id}/settlements", self._guard("cs2:markets:settlements", self._match_settlements)),
             web.get("/cs2/v1/settlements", self._guard("cs2:markets:settlements", self._settlements)),
+            web.get("/cs2/v1/tournaments", self._guard("cs2:tournaments:list", self._tournaments)),
+            web.get("/cs2/v1/search", self._guard("cs2:matches:list", self._search)),
             web.post("/cs2/v1/recovery/initiate_request", self._guard("cs2:recovery:initiate", self._recovery)),
         ]  # fmt: skip
 
@@ -141,6 +143,27 @@ class TickTockRest:
         if self._stream.knobs.settlements_order == "desc":
             entries.reverse()
         return {"data": entries, "meta": {"count": len(entries)}}
+
+    def _tournaments(self, request: web.Request, _: Key) -> Any:
+        limit = _limited(request, _MAX_LISTED, default=50)
+        world = self._stream.world
+        names = sorted({match.event for match in (*world.live, *world.upcoming, *world.finished)})[:limit]
+        rows = [
+            {"hltv_event_id": 7000 + place, "name": name, "tier": "S", "is_lan": True}
+            for place, name in enumerate(names)
+        ]
+        return {"data": rows, "meta": {"count": len(rows), "limit": limit}}
+
+    def _search(self, request: web.Request, _: Key) -> Any:
+        wanted = request.query.get("q", "").lower()
+        world = self._stream.world
+        labels = [(match.id, f"{match.teams[0][0]} vs {match.teams[1][0]}") for match in (*world.live, *world.upcoming)]
+        hits = [
+            {"type": "match", "id": ident, "label": label, "score": 1.0}
+            for ident, label in labels
+            if wanted in label.lower()
+        ]
+        return {"data": hits, "meta": {"count": len(hits), "q": wanted}}
 
     def _recovery(self, request: web.Request, _: Key) -> Any:
         after, request_id = request.query.get("after", ""), request.query.get("request_id", "")

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from bridge.frame import STREAM, Frame
 from bridge.journal import Journal
 from bridge.sim import Scripted, TickTockKnobs
-from tests.chaos.stream import CLEAN, Frames, data_topics, judge, numbers
+from tests.chaos.stream import CLEAN, Frames, data_topics, header, judge, numbers
 from tests.gaps import gap_records
 from tests.kafka.conftest import Kafka
 from tests.running import BridgeHere, configuration, now
@@ -95,6 +96,38 @@ async def test_what_can_not_be_proved_unpublished_is_set_aside(kafka: Kafka, top
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["raw"].encode() for line in lines] == raws[30:50]
     assert lines[0]["position"] == position
+
+
+async def test_a_state_is_not_published_behind_a_newer_one_of_another_process(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """One process published the newer state, the other has only the older, and an event that the first missed: when it
+    takes over the event goes out, late, and the older state does not.
+    """  # noqa: D205
+    began = now()
+
+    def made(kind: str, seq: int, ms: int, **data: object) -> bytes:
+        ts = f"{datetime.fromtimestamp((began + ms) / 1000, UTC):%FT%T.%f}"[:-3] + "Z"
+        return json.dumps({"type": kind, "data": data, "meta": {"ts": ts, "seq": seq}}).encode()
+
+    older = made("match.updated", 1, 100, id="m", score_a=1)
+    kill = made("event.kill", 2, 150, id="k", match_id="m")
+    newer = made("match.updated", 3, 200, id="m", score_a=2)
+    async with Scripted("ticktock", [newer], rate=None) as sim:
+        gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key}
+        config = configuration({"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix)
+        async with BridgeHere(config, tmp_path / "one") as bridge:
+            await bridge.until(lambda status: published(status) == 1, what="published")
+        other = BridgeHere(config, tmp_path / "other")
+        journal = Journal.open(other.journal_of(0), max_bytes=1 << 30)
+        journal.append([Frame("cs2", "list", began, STREAM, raw) for raw in (older, kill)])
+        journal.close()
+    async with Scripted("ticktock", [], rate=None) as sim:
+        config["gateways"]["cs2"].update(url=sim.url, api_key=sim.api_key)
+        async with BridgeHere(config, tmp_path / "other") as bridge:
+            await bridge.until(lambda status: published(status) == 1, what="published")
+    found = read_topics(kafka.bootstrap, f"{topic_prefix}cs2.match.updated", f"{topic_prefix}cs2.event.kill")
+    assert {header(each, "seq"): header(each, "source") for each in found} == {b"3": b"stream", b"2": b"standby"}
 
 
 @asynccontextmanager

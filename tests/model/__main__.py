@@ -15,14 +15,15 @@ from tests.model import run as model
 @click.option("--runs", default=1, help="How many seeds.")
 @click.option("--trace", is_flag=True, help="Tell every step.")
 @click.option("--processes", type=int, help="How many processes; else the seed draws it.")
+@click.option("--lanes", type=int, help="Most lanes of a plan; else the seed draws it.")
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first broken promise.")
-def main(seed: int, runs: int, processes: int | None, *, trace: bool, keep_going: bool) -> None:
+def main(seed: int, runs: int, processes: int | None, lanes: int | None, *, trace: bool, keep_going: bool) -> None:
     """Run the model; exit 1 if a promise is broken."""
     began, broken, faults, kinds = time.monotonic(), 0, 0, Counter[str]()
     longest = 0.0
     with model.simulated() as folder:
         for each in range(seed, seed + runs):
-            outcome = model.run(each, folder, model.Profile(processes=processes), trace=trace)
+            outcome = model.run(each, folder, model.Profile(processes=processes, lanes=lanes), trace=trace)
             faults += len(outcome.faults)
             kinds.update(outcome.faults)
             longest = max(longest, outcome.seconds)

@@ -20,7 +20,8 @@ from confluent_kafka import KafkaError, KafkaException
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.model.world import Strand, World
+    from tests.model.clients import Consumer
+    from tests.model.world import World
 
 #: Partitions of each data topic.
 PARTITIONS: Final = 2
@@ -78,7 +79,7 @@ class Partition:
     log: list[Stored] = field(default_factory=list)
     stable: int = 0
     unresolved: set[int] = field(default_factory=set)
-    readers: list[Strand] = field(default_factory=list)
+    readers: list[Consumer] = field(default_factory=list)
 
     def advance(self) -> None:
         """Move the last stable offset to the first record of an open transaction."""
@@ -169,13 +170,13 @@ class Broker:
         elif known.state == "empty" or known.transaction is None or known.transaction.outcome is not commit:
             raise Denied(KafkaError.INVALID_TXN_STATE)
 
-    def expire_now(self, name: str) -> bool:
-        """Time out the open transaction, if there is one."""
-        known = self._ids.get(name)
-        if known is None or known.state != "ongoing" or known.transaction is None:
-            return False
-        self._expire(known, known.transaction)
-        return True
+    def expire_now(self) -> bool:
+        """Time out an open transaction, if there is one."""
+        for known in self._ids.values():
+            if known.state == "ongoing" and known.transaction is not None:
+                self._expire(known, known.transaction)
+                return True
+        return False
 
     def _expire(self, known: Producing, transaction: Transaction) -> None:
         if known.transaction is transaction and known.state == "ongoing":

@@ -311,9 +311,9 @@ class Consumer(_Client):
         self._topic, self._number = place.topic, place.partition
         self._at = 0 if place.offset == OFFSET_BEGINNING else place.offset
         self._told = -1
-        self._log.readers = [each for each in self._log.readers if each is not self._process.strand]
+        self._log.readers = [each for each in self._log.readers if each is not self]
         self._log = self._broker.partition(place.topic, place.partition)
-        self._log.readers.append(self._process.strand)
+        self._log.readers.append(self)
 
     def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """The first offset at or after a time (ms)."""
@@ -352,7 +352,11 @@ class Consumer(_Client):
 
     def close(self) -> None:
         """Let go."""
-        self._log.readers = [each for each in self._log.readers if each is not self._process.strand]
+        self._log.readers = [each for each in self._log.readers if each is not self]
+
+    def notify(self) -> None:
+        """Something new is there to be read."""
+        self._process.notify()
 
     def _end(self) -> int:
         return self._log.stable if self.committed else len(self._log.log)

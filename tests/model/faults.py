@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.model.process import ID
+from bridge.errors import BridgeError
+from tests.model.service import LANES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scene:
-    """What faults happen to. until: when they end (s)."""
+    """What faults happen to. until: when they end (s). lanes: most of a plan."""
 
     world: World
     broker: Broker
     feed: Feed
     hosts: list[Host]
     until: float
+    lanes: int = 1
 
     @property
     def chance(self) -> Random:
@@ -57,7 +60,7 @@ class Scene:
 
         def again() -> None:
             if host.process is not None:
-                if host.process.lane._stopping.is_set():  # still on its way out
+                if host.process.stopping:  # still on its way out
                     self.world.later(0.1, again)
                 return
             if lost:
@@ -71,7 +74,13 @@ def begin(scene: Scene, host: Host) -> None:
     """Start a process and its connections."""
     from tests.model.gateway import Link
 
-    process = host.start()
+    try:
+        process = host.start()
+    except (OSError, BridgeError):
+        # Its disk refuses; who looks after it starts it again.
+        host.process = None
+        scene.world.later(0.3, lambda: begin(scene, host) if host.process is None else None)
+        return
     process.links = [Link(process, scene.feed, name) for name in scene.feed.names]
     for link in process.links:
         process.soon(0.0, link.connect)
@@ -120,7 +129,7 @@ def crash_all(scene: Scene) -> str | None:
 def stop(scene: Scene) -> str | None:
     """SIGTERM, and a start later on."""
     process = scene.any_process()
-    if process is None or process.lane._stopping.is_set() or process.frozen:
+    if process is None or process.stopping or process.frozen:
         return None
     process.terminate()
     scene.restart(process.host, scene.chance.uniform(0.1, 2.0))
@@ -130,7 +139,7 @@ def stop(scene: Scene) -> str | None:
 def upgrade(scene: Scene) -> str | None:
     """SIGTERM, and a start with another version of the schemas."""
     process = scene.any_process()
-    if process is None or process.lane._stopping.is_set() or process.frozen:
+    if process is None or process.stopping or process.frozen:
         return None
     process.terminate()
     process.host.version = 3 - process.host.version
@@ -138,10 +147,43 @@ def upgrade(scene: Scene) -> str | None:
     return f"{process.name} is upgraded to {process.host.version}"
 
 
+def replan(scene: Scene) -> str | None:
+    """One process is restarted with another number of lanes, and the others after it."""
+    return _restarted(scene, scene.chance.randint(1, LANES), 0)
+
+
+def two_plans(scene: Scene) -> str | None:
+    """All processes are restarted at once, each with a number of lanes of its own; they are set right later."""
+    return _restarted(scene, scene.chance.randint(1, LANES), 1)
+
+
+def _restarted(scene: Scene, count: int, more: int) -> str | None:
+    if scene.lanes == 1:
+        return None
+    for number, host in enumerate(scene.chance.sample(scene.hosts, len(scene.hosts))):
+        wanted = 1 + (count - 1 + number * more) % LANES
+        delay = scene.chance.uniform(0, 0.05 if more else 1.0)
+        scene.world.later(delay, functools.partial(_again, scene, host, wanted))
+    return f"lanes are {count}{' and others' if more else ''}"
+
+
+def _again(scene: Scene, host: Host, count: int) -> None:
+    """Restart a process with so many lanes."""
+    host.lanes = count
+    process = host.process
+    if process is None or process.stopping or process.frozen:
+        return
+    if scene.chance.random() < 0.5:
+        process.kill()
+    else:
+        process.terminate()
+    scene.restart(host, scene.chance.uniform(0.0, 0.2))
+
+
 def pause(scene: Scene, longest: float = 2.5) -> str | None:
     """SIGSTOP, SIGCONT."""
     process = scene.any_process()
-    if process is None or process.frozen or process.lane._stopping.is_set():
+    if process is None or process.frozen or process.stopping:
         return None
 
     def go_on() -> None:
@@ -242,7 +284,7 @@ def time_out(scene: Scene) -> str | None:
     """The coordinator times out the next open transaction that it sees."""
 
     def look(tries: int = 400) -> None:
-        if not scene.broker.expire_now(ID) and tries:
+        if not scene.broker.expire_now() and tries:
             scene.world.later(0.002, lambda: look(tries - 1))
 
     look()
@@ -358,4 +400,6 @@ FAULTS: Final[Mapping[Callable[[Scene], str | None], float]] = {
     gateway_down: 0.8,
     lag: 1.5,
     resend: 1.5,
+    replan: 1,
+    two_plans: 1,
 }

@@ -150,7 +150,10 @@ class Feed:
     def _settled(self, match: str) -> None:
         """An entry of the log; some are sent again with another payload, which the id alone decides."""
         again = [each for each in self.emissions[-30:] if each.type == schemas.SETTLED]
-        entity = self._chance.choice(again).entity if again and self._chance.random() < 0.3 else self._fresh()
+        entity = self._fresh()
+        if again and self._chance.random() < 0.3:
+            earlier = self._chance.choice(again)
+            entity, match = earlier.entity, earlier.key
         self._seq += 1
         v, n = self._fresh(), len(self.emissions)
         raw = self._frame(schemas.SETTLED, n, self._seq, id=entity, match_id=match, v=v)

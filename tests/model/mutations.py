@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
-from bridge import dedupe, lane, pipeline, recovery, standby
+from bridge import dedupe, lane, pipeline, plan, recovery, standby
 from bridge.dedupe import Window
 from bridge.errors import Restart
 from bridge.journal import Journal
-from bridge.ledger import FIRST, Memory
+from bridge.journals import Journals
+from bridge.ledger import FIRST, PLAN, READY, Memory
 from bridge.pipeline import Pipeline
 from bridge.publisher import Aborted, Publisher
 from tests.model import clients, faults
@@ -227,6 +228,56 @@ def _keeps_superseded(handover: Any) -> Any:
     return mutant
 
 
+def _without_orders(entry_record: Any) -> Any:
+    """The ledger does not say when the gateway made a state."""
+
+    def mutant(self: Any, *, kind: str, **fields: Any) -> Any:
+        return entry_record(self, kind=kind, **(fields | {"orders": b""}))
+
+    return mutant
+
+
+def _newer_is_older(is_behind: Any) -> Any:
+    """Of two states that which was made later is superseded."""
+
+    def mutant(self: Any, seen: Any) -> Any:
+        shown = self._memory.window.newest(seen.entity)
+        return 0 < shown < seen.order if shown and seen.order and shown != seen.order else is_behind(self, seen)
+
+    return mutant
+
+
+def _trusting(adopt: Any) -> Any:
+    """After a takeover no frame is thought to be older than what the process before published."""
+
+    def mutant(self: Any, *known: Any, **more: Any) -> None:
+        adopt(self, *known, **more)
+        self._wary_until = 0
+
+    return mutant
+
+
+def _stays(_: Any) -> Any:
+    """A lane of an older plan goes on publishing."""
+
+    def mutant(self: Any, entry: Any) -> bool:
+        own = entry.generation == self._generation
+        self._begun = self._begun or (own and (entry.kind == READY or entry.position is not None))
+        return bool(own and entry.kind != PLAN)
+
+    return mutant
+
+
+def _leaves_journals(_: Any) -> Any:
+    """What waits in the journals of another plan is not moved."""
+    return lambda _self, _spread: 0
+
+
+def _inherits_nothing(_: Any) -> Any:
+    """A lane knows nothing of what the lanes before published."""
+    return lambda _self, _memory: None
+
+
 def _judges_again(handover: Any) -> Any:
     """A takeover judges all of its journal anew, also what was disposed of."""
 
@@ -371,6 +422,10 @@ _TAKEOVERS: Final = Profile(
     processes=2,
     weights={faults.crash: 3, faults.pause: 2, faults.isolate: 2, faults.broker_slow: 1, faults.cut_host: 2},
 )
+_PLANS: Final = Profile(processes=2, lanes=3, weights={faults.replan: 2, faults.two_plans: 3, faults.crash: 1})
+_SLOW_LINES: Final = Profile(
+    processes=2, weights={faults.lag: 4, faults.pause: 2, faults.cut: 3, faults.crash: 1, faults.stop: 1}
+)
 _CUTS: Final = Profile(processes=2, weights={faults.cut: 3, faults.cut_host: 2, faults.crash: 1, faults.stop: 1})
 
 MUTATIONS: Final = (
@@ -393,6 +448,12 @@ MUTATIONS: Final = (
     ),
     Mutation("tick off frames that were not shown", _wrap(standby.Pending, "show", _ticks_too_much), _CUTS),
     Mutation("publish superseded states", _wrap(standby.Pending, "handover", _keeps_superseded), _CUTS),
+    Mutation("say nothing of when states were made", _wrap(lane.Lane, "_entry_record", _without_orders), _CUTS),
+    Mutation("publish older states behind newer ones", _wrap(standby.Pending, "_is_behind", _newer_is_older), _CUTS),
+    Mutation("take no frame after a takeover for an old one", _wrap(Pipeline, "adopt", _trusting), _SLOW_LINES),
+    Mutation("publish by an old plan of lanes", _wrap(plan.Course, "hear", _stays), _PLANS),
+    Mutation("leave the journals of another plan", _wrap(Journals, "move", _leaves_journals), _PLANS),
+    Mutation("inherit nothing from older plans", _wrap(plan.Heritage, "into", _inherits_nothing), _PLANS),
     Mutation("judge anew what a standby has disposed of", _wrap(standby.Pending, "handover", _judges_again), _CUTS),
     Mutation("take over without a look at the journal", _wrap(lane.Lane, "_take_over", _looks_at_nothing), _CUTS),
     Mutation("ignore collisions", _wrap(Window, "judge", _no_collision)),

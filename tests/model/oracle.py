@@ -15,17 +15,19 @@ import msgspec
 from bridge import dedupe
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import TRIPLE
-from bridge.frame import EVENT, STREAM, Disposition, Frame
+from bridge.frame import STREAM, Disposition, Frame
+from bridge.ledger import FIRST, PLAN, READY
 from bridge.pipeline import MAX_VALUE
 from bridge.route import Ways
 from tests.model import schemas
-from tests.model.process import DEAD_LETTERS, GAPS, LEDGER, Record, entry_codec, route
+from tests.model.service import DEAD_LETTERS, GAPS, LEDGER, entry_codec, route
 from tests.model.world import EPOCH
 
 if TYPE_CHECKING:
     from bridge.ledger import Entry
     from tests.model.broker import Broker, Stored, Transaction
     from tests.model.gateway import Emission, Feed
+    from tests.model.process import Record
 
 _EVENT: Final = "event"
 #: Whether a gap where nothing was missed is a broken promise. Not yet: a process that takes over may still record outages
@@ -113,11 +115,14 @@ class _Oracle:
 
     def _transaction(self, transaction: Transaction, stored: list[Stored]) -> None:
         entries = [each for each in stored if each.topic == LEDGER]
-        if len(entries) != 1:
+        # A plan of lanes is told in every partition at once.
+        told = [entry_codec().decode(each.value) for each in entries]
+        plan = {entry.kind for entry in told} <= {PLAN, READY, FIRST} and not any(entry.codes for entry in told)
+        if not entries or (len(entries) > 1 and not plan):
             self.say(f"transaction {transaction.number} has {len(entries)} ledger entries")
             return
-        entry = entry_codec().decode(entries[0].value)
-        self.entries.append((entries[0], entry))
+        entry = told[0]
+        self.entries += zip(entries, told, strict=True)
         data: list[Published] = []
         dead: list[Emission] = []
         for each in stored:
@@ -281,9 +286,7 @@ class _Oracle:
         for record in self.records:
             if record.lost:
                 continue
-            for position, frame in record.frames.items():
-                if frame.source == EVENT:
-                    continue
+            for position, frame in record.received().items():
                 emission = self.by_raw[frame.raw]
                 if emission.kind == "state":
                     if not (
@@ -342,7 +345,7 @@ class _Oracle:
         known: set[int] = {each.number for each, _ in self.dead} | self.numbers
         for record in self.records:
             if not record.lost:
-                known |= {self.by_raw[each.raw].number for each in record.frames.values() if each.source != EVENT}
+                known |= {self.by_raw[each.raw].number for each in record.received().values()}
         began: dict[str, int] = {}
         for stored, entry in self.entries:
             for connection in entry.connections:
@@ -413,9 +416,8 @@ def _entity(emission: Emission) -> str:
 def _places(record: Record, by_raw: dict[bytes, Emission]) -> dict[Any, tuple[int, int]]:
     """What makes a frame → (position, ms) where it first stands in the journal."""
     found: dict[Any, tuple[int, int]] = {}
-    for position, frame in sorted(record.frames.items()):
-        if frame.source != EVENT:
-            found.setdefault(by_raw[frame.raw].alike, (position, frame.received))
+    for position, frame in sorted(record.received().items()):
+        found.setdefault(by_raw[frame.raw].alike, (position, frame.received))
     return found
 
 

@@ -2,137 +2,46 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import traceback
 import uuid
-from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from bridge import kafka, lane
-from bridge.codec import SINGLE_OBJECT, fingerprint
-from bridge.dedupe import Window
 from bridge.frame import EVENT, Frame
 from bridge.intake import Intake
-from bridge.journal import Journal
-from bridge.journals import Journals
-from bridge.lane import Lane, Parts
-from bridge.ledger import EntryCodec, Memory
-from bridge.ledger_reader import LedgerReader
-from bridge.link import Linker
-from bridge.pipeline import Pipeline
-from bridge.publisher import Publisher
-from bridge.recovery import GapWriter, Outages
-from bridge.route import Route
-from tests.model import clients, schemas
+from bridge.lanes import unwrap
 from tests.model.broker import Line
 from tests.model.outside import Current, Disk, Task
+from tests.model.service import Service
 from tests.model.world import Killed, Strand
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from bridge.pipeline import Batch
+    from bridge.journal import Journal
+    from bridge.lane import Lane
     from tests.model.broker import Broker
     from tests.model.gateway import Link
     from tests.model.world import World
 
-LEDGER: Final = "ledger"
-GAPS: Final = "gaps"
-DEAD_LETTERS: Final = "dead"
-ID: Final = "lane-0"
 #: SIGTERM leaves a process so long (s).
 SHUTDOWN: Final = 5.0
-
-
-@functools.cache
-def entry_codec() -> EntryCodec:
-    """Compiled once; it keeps nothing."""
-    return EntryCodec(schemas.catalog(1).own("ledger"), schemas.catalog(1).older("ledger"))
-
-
-@functools.cache
-def gap_writer() -> GapWriter:
-    """Compiled once; it keeps nothing."""
-    return GapWriter(GAPS, b"", schemas.catalog(1).own("gap"))
-
-
-@functools.cache
-def route(version: int) -> Route:
-    """The only gateway, with the schemas of one version."""
-    kind = schemas.kind(version)
-    types = {**kind.types, "unknown": kind.unknown}
-    topics = {name: [(f"data.{name}", SINGLE_OBJECT + fingerprint(each.schema))] for name, each in types.items()}
-    return Route(schemas.GATEWAY, kind, frozenset(), topics, DEAD_LETTERS)
-
-
-class Kept(Journal):
-    """The product's journal, whose reader waits in simulated time, and which tells the oracle what it took."""
-
-    process: Process
-
-    def append(self, frames: Sequence[Frame]) -> int:
-        """Append, then tell."""
-        first = super().append(frames)
-        self.process.host.record.took(first, frames)
-        self.process.notify()
-        return first
-
-    def wait(self, position: int, timeout: float) -> bool:
-        """As the journal's own, in simulated time."""
-        self.process.step("wait")
-        self.process.wait(timeout, lambda: self._end > position or self._hurried or self._closed)
-        return self._end > position
-
-    def wake(self) -> None:
-        """Wake the reader."""
-        super().wake()
-        self.process.notify()
-
-
-class One(Journals):
-    """The journals of a process with one lane."""
-
-    def __init__(self, journal: Journal) -> None:
-        """Hold that one, open."""
-        super().__init__(journal.directory, -1, count=1, max_bytes=journal.max_bytes, share=0, fsync=False)
-        self._journals[0] = journal
-
-
-class Tallied:
-    """Stands for `bridge.ops.tally.Tally`: takes the counts away, so that they do not grow."""
-
-    def role(self, _lane: int, *, active: bool) -> None:
-        """Nothing is shown."""
-
-    def transaction(self, _seconds: float) -> None:
-        """Nothing is shown."""
-
-    def observed(self, pipeline: Pipeline) -> None:
-        """Take the counts."""
-        pipeline.drain()
-
-    def batch(self, pipeline: Pipeline, outages: Outages, _batch: Batch, _now: int) -> None:
-        """Take the counts."""
-        pipeline.drain()
-        pipeline.drain_dead()
-        outages.drain_opened()
 
 
 class Record:
     """What the oracle knows of one journal: every frame it took, by position."""
 
-    def __init__(self, name: str) -> None:
-        """name: of the host, for messages."""
+    def __init__(self, name: str, identity: str) -> None:
+        """name: of the host, for messages. identity: the journal's id."""
         self.name = name
         self.frames: dict[int, Frame] = {}
-        #: Its id, once it is open; whether it was lost with its disk.
-        self.id = ""
+        self.id = identity
+        #: Whether it was lost with its disk.
         self.lost = False
         self.damage: list[str] = []
 
@@ -141,9 +50,13 @@ class Record:
         for position, frame in enumerate(frames, first):
             self.frames[position] = frame
 
+    def received(self) -> dict[int, Frame]:
+        """By position what gateways sent, also where it was moved here from the journal of another plan."""
+        inner = {position: unwrap(frame) for position, frame in self.frames.items()}
+        return {position: frame for position, frame in inner.items() if frame.source != EVENT}
+
     def opened(self, journal: Journal, *, careless: bool) -> None:
         """Compare with what a new process finds. careless: the machine crashed, so frames not synced may be missing."""
-        self.id = journal.id
         found: dict[int, Frame] = {}
         position = journal.first
         while position < journal.end:
@@ -174,8 +87,11 @@ class Host:
         #: Errors that the client raises, by the call: ``abortable``, ``fatal``, ``retriable``, ``doubt``.
         self.prepared: dict[str, list[str]] = {}
         self.queue_full = 0.0
-        self.records: list[Record] = []
-        self.record = self._fresh()
+        #: Lanes of its configuration.
+        self.lanes = 1
+        #: What was known of journals, one for each that there ever was; by their ids.
+        self.records: dict[str, Record] = {}
+        folder.mkdir(parents=True)
         self.process: Process | None = None
         #: The machine crashed: what was not synced may be gone.
         self.careless = False
@@ -183,13 +99,19 @@ class Host:
     def lose_journal(self) -> None:
         """Its disk is replaced."""
         shutil.rmtree(self.folder)
-        self.record.lost = True
-        self.record = self._fresh()
+        for record in self.records.values():
+            record.lost = True
+        self.folder.mkdir(parents=True)
+
+    def record(self, journal: Journal) -> Record:
+        """What is known of a journal."""
+        return self.records.setdefault(journal.id, Record(self.name, journal.id))
 
     def tear(self, cut: int) -> None:
         """The machine crashed: the last bytes of the journal never reached the disk."""
         self.careless = True
-        files = sorted(self.folder.glob("*.log"))
+        files = sorted(self.folder.glob("lane-*/*.log"), key=lambda each: (each.parent.name, each.name))
+        files = [each for each in files if each.stat().st_size]
         if files:
             os.truncate(files[-1], max(files[-1].stat().st_size - cut, 0))
 
@@ -198,11 +120,6 @@ class Host:
         assert self.process is None
         self.process = Process(self)
         return self.process
-
-    def _fresh(self) -> Record:
-        self.folder.mkdir(parents=True)
-        self.records.append(Record(self.name))
-        return self.records[-1]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -232,28 +149,33 @@ class Process:
         Current.process = self
         self.chance = Random(world.chance.random())
         self.instance = uuid.UUID(int=self.chance.getrandbits(128), version=4).hex
-        self.strand = Strand(world, self._run)
-        self.journal = Kept.open(host.folder, max_bytes=host.settings.journal)
-        assert isinstance(self.journal, Kept)
-        self.journal.process = self
-        host.record.opened(self.journal, careless=host.careless)
+        self._frozen = False
+        #: The threads: what seeks the plan of lanes, then a lane each.
+        self.strands: list[Strand] = []
+        self._dying: set[Strand] = set()
+        self._running = 0
+        self.stopping = False
+        self.service = Service(self)
         host.careless = False
-        self.intake = Intake(One(self.journal), now=world.wall)
+        self.intake = Intake(self.service.journals, now=world.wall, spread=self.service.spread)
         self.intake.put(Frame("", "", world.wall(), EVENT, msgspec.json.encode({"event": "start"})))
-        self.pipeline: Pipeline
-        self.lane = self._lane()
-        self.tell(f"starts, instance {self.instance[:6]}, version {host.version}")
+        self.tell(f"starts, instance {self.instance[:6]}, version {host.version}, lanes {host.lanes}")
 
     def begin(self) -> None:
-        """Start the lane."""
-        self.soon(0.01, self.strand.start)
+        """Seek the plan of lanes, then start them."""
+        self.soon(0.01, lambda: self._start(self._plan))
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Those that run."""
+        return self.service.lanes
 
     # Time
 
     @property
     def frozen(self) -> bool:
         """Whether it is stopped as by SIGSTOP."""
-        return self.strand.frozen
+        return self._frozen
 
     def soon(self, seconds: float, do: Callable[[], None]) -> None:
         """Do something in this process's own time, unless it has died by then."""
@@ -267,19 +189,26 @@ class Process:
         """Wait; only from the lane's own strand, else nothing passes."""
         if not self.alive:
             return False
-        found = self.strand.wait(seconds, ready)
+        found = self._strand().wait(seconds, ready)
         Current.process = self
         return found
 
     def notify(self) -> None:
         """Something changed that the lane may wait for."""
-        self.strand.notify()
+        for strand in self.strands:
+            strand.notify()
+
+    def _strand(self) -> Strand:
+        """That which runs at this moment."""
+        return next(strand for strand in self.strands if strand.current)
 
     def step(self, what: str) -> None:
         """Between two steps a process may be killed."""
         if not self.alive:
-            if self.strand.current:
+            strand = self._strand()
+            if strand in self._dying:
                 return  # the last of its clean-up
+            self._dying.add(strand)
             raise Killed
         if self.fuse is not None:
             self.fuse -= 1
@@ -308,12 +237,16 @@ class Process:
 
     def freeze(self) -> None:
         """SIGSTOP."""
-        self.strand.frozen = True
+        self._frozen = True
+        for strand in self.strands:
+            strand.frozen = True
 
     def thaw(self) -> None:
         """SIGCONT: what came meanwhile is taken up now."""
         deferred, self._deferred = self._deferred, []
-        self.strand.thaw()
+        self._frozen = False
+        for strand in self.strands:
+            strand.thaw()
         for each in deferred:
             self.soon(0, each)
         for link in self.links:
@@ -327,33 +260,75 @@ class Process:
         self.host.process = None
         for link in self.links:
             link.drop()
-        self.strand.kill()
+        # A greenlet can't be ended by another one: that would be gone on with where the other ends.
+        within = [strand for strand in self.strands if strand.current]
+        self._dying.update(within)
+        if within:
+            self.world.later(0, lambda: self._end(within))
+        else:
+            self._end(within)
         self._close()
+
+    def _end(self, but: Sequence[Strand]) -> None:
+        """End its threads."""
+        for strand in self.strands:
+            if strand not in but:
+                Current.process = self
+                self._dying.add(strand)
+                strand.kill()
 
     def terminate(self) -> None:
         """SIGTERM: receive no more, drain, resign."""
         Current.process = self
         self.tell("is asked to stop")
+        self.stopping = True
         for link in self.links:
             link.stop()
         self.soon(0, self._stop)
 
     def _stop(self) -> None:
         self.intake.flush()
-        self.lane.stop(max(SHUTDOWN - 3.0, SHUTDOWN / 2))
+        self.service.stop(max(SHUTDOWN - 3.0, SHUTDOWN / 2))
+        self._finish()
 
-    def _run(self) -> None:
-        """The lane's thread."""
+    def _start(self, body: Callable[[], None]) -> None:
+        """Begin a thread."""
+        strand = Strand(self.world, lambda: self._run(body))
+        strand.frozen = self._frozen
+        self.strands.append(strand)
+        self._running += 1
+        strand.start()
+
+    def _plan(self) -> None:
+        """The thread that seeks the plan of lanes."""
+        plan = self.service.plan()
+        if plan is not None and not self.stopping:
+            lanes = self.service.begin(plan)
+            self._running += 1  # until the lanes are started
+            self.soon(0, lambda: self._start_lanes(lanes))
+
+    def _start_lanes(self, lanes: Sequence[Lane]) -> None:
+        self._running -= 1
+        for each in lanes:
+            self._start(each.run)
+
+    def _run(self, body: Callable[[], None]) -> None:
+        """A thread."""
         Current.process = self
         try:
-            self.lane.run()
+            body()
         except Killed:
             return
         except Exception:  # noqa: BLE001 - the oracle names it
             self.failed = traceback.format_exc()
             return
-        self.tell("has ended")
-        if self.alive:
+        self._running -= 1
+        self._finish()
+
+    def _finish(self) -> None:
+        """It has ended, if it was to and no thread is left."""
+        if self.alive and self.stopping and not self._running:
+            self.tell("has ended")
             self.alive = False
             self.host.process = None
             for link in self.links:
@@ -364,95 +339,21 @@ class Process:
         """The system closes what it had open."""
         for task in self.tasks:
             task.close()
-        if not self.journal._closed:
-            os.close(self.journal._file)
-            if self.journal._lock_file is not None:
-                os.close(self.journal._lock_file)
-            self.journal._closed = True
+        for lane in self.service.journals:
+            journal = self.service.journals[lane]
+            if not journal._closed:
+                os.close(journal._file)
+                journal._closed = True
+        if self.service.journals._lock_file >= 0:
+            os.close(self.service.journals._lock_file)
+            self.service.journals._lock_file = -1
 
-    # Its parts, as bridge.service has them
-
-    def _lane(self) -> Lane:
-        """The seam for several lanes: one `Parts` for each."""
-        host, world = self.host, self.world
-        codec = entry_codec()
-
-        def memory() -> Memory:
-            return Memory(Window(span=host.settings.window, max_identities=100_000))
-
-        def outages(known: Memory) -> Outages:
-            return Outages(
-                gap_writer(),
-                lane=0,
-                instance=self.instance,
-                connections=known.connections,
-                gaps=known.gaps,
-                span=known.window.span,
-            )
-
-        def publisher(waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
-            reports = kafka.Reports()
-            producer: Any = clients.Producer(self, host.broker, host.line, name=ID, reports=reports)
-            return Publisher(
-                producer,
-                transactional_id=ID,
-                reports=reports,
-                waiting=waiting,
-                give_up=give_up,
-                clock=self._clock,
-            )
-
-        def reader() -> LedgerReader:
-            consumer: Any = clients.Consumer(self, host.broker, host.line)
-            return LedgerReader(
-                consumer,
-                codec,
-                topic=LEDGER,
-                partition=0,
-                reports=kafka.Reports(),
-                clock=self._clock,
-                pause=self.sleep,
-            )
-
-        def pause(event: threading.Event, seconds: float) -> object:
-            self.step("pause")
-            return self.wait(max(seconds, 0.001), event.is_set)
-
-        first = memory()
-        self.pipeline = Pipeline([route(host.version)], memory=first, outages=outages(first))
-        tally: Any = Tallied()
-        return Lane(
-            Parts(
-                lane=0,
-                lanes=1,
-                instance=self.instance,
-                ledger_topic=LEDGER,
-                journal=self.journal,
-                pipeline=self.pipeline,
-                codec=codec,
-                links=Linker("").links,
-                memory=memory,
-                outages=outages,
-                publisher=publisher,
-                reader=reader,
-                now=world.wall,
-                takeover_after=host.settings.takeover_after,
-                connected=lambda: {schemas.GATEWAY: all(link.up for link in self.links)},
-                chance=self.chance.random,
-                oversize=host.folder / "oversize",
-                tally=tally,
-                clock=self._clock,
-                pause=pause,
-            )
-        )
-
-    def _clock(self) -> float:
+    def clock(self) -> float:
+        """Monotonic, s."""
         return self.world.now + 1000.0
 
     @property
     def role(self) -> str:
-        """What its lane is at this moment."""
-        return self.lane.role
-
-
-assert lane.HEARTBEAT_EVERY
+        """What it does at this moment: "active" where it is in any lane."""
+        roles = [lane.role for lane in self.lanes]
+        return "active" if "active" in roles else roles[0] if roles else "recovering"

@@ -14,15 +14,18 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
+import msgspec
 import structlog
 
-from bridge import intake, journal, lane, route
+from bridge import intake, journal, journals, route
+from bridge.lane import ACTIVE, STANDBY
 from tests.model import faults, oracle
 from tests.model.broker import Broker
 from tests.model.faults import FAULTS, Scene
 from tests.model.gateway import DETAIL, LIST, Feed
 from tests.model.outside import Disks, Loop
 from tests.model.process import Host, Settings
+from tests.model.service import Kept
 from tests.model.world import World
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ BEGIN: Final = 0.5
 END: Final = 5.5
 #: After the last fault everything must be published within so many seconds.
 CALM: Final = 90.0
+#: When (s after the last fault) the gateway says how things stand; the second where there are several lanes.
+LAST_WORDS: Final = (1.0, 2.5)
 #: How often (s) it is looked whether it is.
 LOOK: Final = 0.25
 
@@ -45,6 +50,7 @@ class Profile:
     weights: Mapping[Callable[[Scene], str | None], float] | None = None
     settings: Settings | None = None
     least: int = 5
+    lanes: int | None = None
     most: int = 9
 
 
@@ -77,6 +83,7 @@ def simulated() -> Iterator[Path]:
             mock.patch.object(intake, "asyncio", Loop),
             mock.patch.object(journal, "os", Disks()),
             mock.patch.object(uuid, "uuid4", _fresh_id),
+            mock.patch.object(journals, "Journal", Kept),
         ):
             yield folder
     finally:
@@ -136,7 +143,12 @@ def run(seed: int, folder: Path, profile: Profile = ANY, *, trace: bool = False)
         exact=chance.choice((1, 1, 1, 200, 0)),
     )
     hosts = [Host(f"p{number}", world, broker, place / f"{number}", settings) for number in range(count)]
-    scene = Scene(world, broker, feed, hosts, END)
+    lanes = profile.lanes or chance.choice((1, 1, 2, 3))
+    # A segment of each lane is left, however much is trimmed.
+    settings = msgspec.structs.replace(settings, journal=settings.journal * lanes)
+    for host in hosts:
+        host.lanes, host.settings = lanes, settings
+    scene = Scene(world, broker, feed, hosts, END, lanes)
     happened: list[str] = []
     try:
         for host in hosts:
@@ -145,7 +157,9 @@ def run(seed: int, folder: Path, profile: Profile = ANY, *, trace: bool = False)
         world.run(END)
         _heal(scene)
         wrong = _calm(scene)
-        evidence = oracle.Evidence(broker, feed, [each for host in hosts for each in host.records], settings.window)
+        evidence = oracle.Evidence(
+            broker, feed, [each for host in hosts for each in host.records.values()], settings.window
+        )
         for host in hosts:
             if host.process is not None:
                 for link in host.process.links:
@@ -207,16 +221,22 @@ def _heal(scene: Scene) -> None:
                 host.process.thaw()
             if host.process.fuse is not None:
                 host.process.fuse = None
-            if host.process.lane._stopping.is_set():
+            if host.process.stopping:
                 scene.restart(host, 3.0)
-    scene.world.later(1.0, scene.feed.last_words)
+            elif host.lanes != scene.lanes:
+                host.process.terminate()
+                scene.restart(host, 3.0)
+        host.lanes = scene.lanes
+    # A lane whose matches say nothing hears once a second that the connections flow.
+    for delay in LAST_WORDS[: scene.lanes]:
+        scene.world.later(delay, scene.feed.last_words)
     scene.feed.quiet = True
 
 
 def _calm(scene: Scene) -> list[str]:
     """Wait until everything is published; say why, if it never is."""
     world = scene.world
-    world.run(END + 1.1)
+    world.run(END + LAST_WORDS[: scene.lanes][-1] + 0.1)
     why = ""
     while world.now < END + CALM:
         failed = [host.process.failed for host in scene.hosts if host.process is not None and host.process.failed]
@@ -236,14 +256,24 @@ def _unsettled(scene: Scene) -> str:
         process = host.process
         if process is None:
             return f"{host.name} is down"
+        if process.service.is_outdated and not process.stopping:  # who looks after it restarts it, as often as it takes
+            process.terminate()
+            scene.restart(host, 0.1)
+            scene.world.later(2.5, scene.feed.last_words)
+            return f"{host.name} is outdated"
         if not all(link.idle for link in process.links):
             return f"{host.name} is not connected, or does not read"
-        if process.journal.first != process.journal.end or process.intake._pending:
-            waiting = process.journal.end - process.journal.first
-            return f"{host.name} ({process.role}) has {waiting} frames that are not disposed of"
-        roles.append(process.role)
-    if roles.count(lane.ACTIVE) != 1 or roles.count(lane.STANDBY) != len(roles) - 1:
-        return f"roles are {roles}"
+        journals = process.service.journals
+        for lane in journals:
+            waiting = journals[lane].end - journals[lane].first
+            if waiting or process.intake._pending or process.intake._owed:
+                return f"{host.name} ({process.role}) has {waiting} frames that are not disposed of in lane {lane}"
+        roles.append([each.role for each in process.lanes])
+    if {len(each) for each in roles} != {scene.lanes}:
+        return "not all lanes are started"
+    for lane, found in enumerate(zip(*roles, strict=True)):
+        if found.count(ACTIVE) != 1 or found.count(STANDBY) != len(found) - 1:
+            return f"roles of lane {lane} are {found}"
     return ""
 
 

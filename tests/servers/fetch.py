@@ -14,8 +14,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,12 @@ HERE: Final = Path(__file__).resolve().parent
 CACHE: Final = HERE.parent.parent / ".cache"
 SERVERS: Final = ("kafka", "apicurio")
 RABBITMQ: Final = "rabbitmq"
+KCAT: Final = "kcat"
+#: What comes from Debian's packages.
+DEBIAN: Final = (RABBITMQ, KCAT)
 
 #: What RabbitMQ needs of Erlang, besides itself; apt checks their signatures.
-_DEBIAN: Final = (
+_RABBITMQ_PACKAGES: Final = (
     "rabbitmq-server",
     *(f"erlang-{part}" for part in (
         "asn1", "base", "crypto", "eldap", "inets", "mnesia", "os-mon", "parsetools", "public-key", "runtime-tools",
@@ -33,10 +37,11 @@ _DEBIAN: Final = (
     )),
 )  # fmt: skip
 
+_KCAT_PACKAGES: Final = ("kcat", "librdkafka1", "libyajl2")
+
 #: Pinned, as another plugin may lay the files out differently.
 _GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _ATTEMPTS: Final = 3
-_DEBIAN_NEEDS: Final = "install RabbitMQ (Debian: rabbitmq-server), or on Debian have `apt-get update` run first"
 _NEEDS: Final = "install a JDK 17 or newer and Maven 3.8 or newer (Debian: openjdk-17-jdk-headless and maven)"
 
 
@@ -70,24 +75,40 @@ def fetch(server: str) -> Path:
 def fetch_rabbitmq() -> Path:
     """Return the folder that holds ``usr/lib/erlang`` and ``usr/lib/rabbitmq``: the machine's own, or one unpacked here.
 
+    Raises FetchError.
+    """
+    folder = _debian(RABBITMQ, _RABBITMQ_PACKAGES, _has_rabbitmq)
+    _relocate(folder / "usr/lib/erlang/bin/erl")
+    return folder
+
+
+def fetch_kcat() -> tuple[Path, dict[str, str]]:
+    """Return the path of kcat and what must be added to its environment. Raises FetchError."""
+    folder = _debian(KCAT, _KCAT_PACKAGES, lambda root: (root / "usr/bin/kcat").exists())
+    libraries = ":".join(str(each.parent) for each in folder.glob("usr/lib/*/librdkafka.so.1"))
+    return folder / "usr/bin/kcat", {} if folder == Path("/") else {"LD_LIBRARY_PATH": libraries}
+
+
+def _debian(name: str, packages: Sequence[str], complete: Callable[[Path], bool]) -> Path:
+    """The root under which packages of Debian are: the machine's, or a folder of the cache.
+
     No package is installed and no right is needed: apt downloads and checks, dpkg unpacks. Raises FetchError.
     """
-    installed = Path("/")
-    if _has_rabbitmq(installed):
-        return installed
-    folder = CACHE / "servers" / RABBITMQ
-    with _locked(RABBITMQ):
+    if complete(Path("/")):
+        return Path("/")
+    needs = f"install {name} (Debian: {packages[0]}), or on Debian have `apt-get update` run first"
+    folder = CACHE / "servers" / name
+    with _locked(name):
         if not folder.is_dir():
             fresh = folder.with_suffix(".part")
             shutil.rmtree(fresh, ignore_errors=True)
             (fresh / "packages").mkdir(parents=True)
-            _run([_program("apt-get", _DEBIAN_NEEDS), "-qq", "download", *_DEBIAN], fresh / "packages")
+            _run([_program("apt-get", needs), "-qq", "download", *packages], fresh / "packages", needs)
             for package in (fresh / "packages").glob("*.deb"):
-                _run([_program("dpkg-deb", _DEBIAN_NEEDS), "--extract", str(package), str(fresh)], fresh)
+                _run([_program("dpkg-deb", needs), "--extract", str(package), str(fresh)], fresh, needs)
             shutil.rmtree(fresh / "packages")
-            _relocate(fresh / "usr/lib/erlang/bin/erl")
-            if not _has_rabbitmq(fresh):
-                raise FetchError(f"{RABBITMQ}: the packages do not hold what is expected; {_DEBIAN_NEEDS}")
+            if not complete(fresh):
+                raise FetchError(f"{name}: the packages do not hold what is expected; {needs}")
             fresh.rename(folder)
     return folder
 
@@ -111,18 +132,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Gets the servers that the tests run against.")
     parser.add_argument("action", choices=("fetch", "lock"), nargs="?", default="fetch")
     parser.add_argument(
-        "servers", nargs="*", metavar="server", help=f"of {', '.join((*SERVERS, RABBITMQ))}; the default is all"
+        "servers", nargs="*", metavar="server", help=f"of {', '.join((*SERVERS, *DEBIAN))}; the default is all"
     )
     options = parser.parse_args()
-    servers = options.servers or (SERVERS if options.action == "lock" else (*SERVERS, RABBITMQ))
-    if unknown := set(servers) - {*SERVERS, *([] if options.action == "lock" else [RABBITMQ])}:
+    servers = options.servers or (SERVERS if options.action == "lock" else (*SERVERS, *DEBIAN))
+    if unknown := set(servers) - {*SERVERS, *(() if options.action == "lock" else DEBIAN)}:
         parser.error(f"no such server: {', '.join(sorted(unknown))}")
     try:
         for server in servers:
             if options.action == "lock":
                 lock(server)
             else:
-                fetch_rabbitmq() if server == RABBITMQ else fetch(server)
+                _FETCH.get(server, partial(fetch, server))()
     except FetchError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -188,14 +209,16 @@ def _has_rabbitmq(root: Path) -> bool:
 def _relocate(erl: Path) -> None:
     """Have the program find Erlang where it lies: the packages expect it in ``/usr``."""
     here = 'ROOTDIR=$(dirname "$(dirname "$(readlink -f "$0")")")'
-    erl.write_text(erl.read_text().replace("ROOTDIR=/usr/lib/erlang", here))
+    text = erl.read_text()
+    if not erl.is_relative_to("/usr") and here not in text:
+        erl.write_text(text.replace("ROOTDIR=/usr/lib/erlang", here))
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path, needs: str) -> None:
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         said = (run.stdout + run.stderr).strip()[-2000:]
-        raise FetchError(f"{RABBITMQ}: {command[0]} failed; {_DEBIAN_NEEDS}; its last words:\n{said}")
+        raise FetchError(f"{command[0]} failed; {needs}; its last words:\n{said}")
 
 
 @contextmanager
@@ -205,6 +228,9 @@ def _locked(server: str) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
         # Closing the file frees the lock, also when this process is killed
+
+
+_FETCH: Final[dict[str, Callable[[], object]]] = {RABBITMQ: fetch_rabbitmq, KCAT: fetch_kcat}
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ entries = st.builds(
     position=st.none() | longs,
     codes=st.binary(max_size=300),
     hashes=st.binary(max_size=300),
+    orders=st.binary(max_size=80),
     cursors=st.dictionaries(texts, texts, max_size=3),
     learned=st.lists(st.builds(Learned, texts, texts, texts), max_size=3),
     connections=st.lists(

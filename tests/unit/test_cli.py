@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -174,6 +175,11 @@ def test_commands_not_built_do_not_appear() -> None:
         ),
         (["simulate", "ticktock", "--fault", "duplicate"], "feedbridge: simulate: ticktock: invalid value for --fault"),
         (["simulate", "ticktock", "--fault", "duplicate=much"], "feedbridge: simulate: ticktock: invalid value"),
+        (
+            ["simulate", "ticktock", "--amqp", "amqp://h", "--feed", "nonsense=1"],
+            "feedbridge: simulate: ticktock: invalid value",
+        ),
+        (["simulate", "predictstreet", "--amqp", "amqp://h"], "feedbridge: simulate: predictstreet: no such option"),
         (["simulate", "predictstreet", "--listen", "8080"], "feedbridge: simulate: predictstreet: invalid value"),
         (["schemas", "show", "nonsense"], "feedbridge: schemas: show: there is no schema of 'nonsense'"),
         (["schemas", "show", "unknown"], "feedbridge: schemas: show: several kinds have a type 'unknown'"),
@@ -738,6 +744,17 @@ def test_run_refused_everywhere_is_77(config: str) -> None:
         _, err = process.communicate(timeout=20)
     assert process.returncode == 77
     assert err == "feedbridge: every gateway refused its key; renew the keys\n"
+
+
+def test_simulate_names_a_broker_that_is_not_there(run: Run) -> None:
+    """Exit 69, and no password in the words."""
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        url = f"amqp://user:hunter2@127.0.0.1:{taken.getsockname()[1]}/vhost"
+        code, out, err = run("simulate", "ticktock", "--listen", "127.0.0.1:0", "--amqp", url)
+    assert (code, out) == (69, "")
+    assert "the broker of --amqp" in err
+    assert "hunter2" not in err
 
 
 def test_simulate_says_where_it_listens_and_ends() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import dedupe
-from bridge.dedupe import CONTENT, FROM_REST, IDENTIFIED, MATCHED, STATE, TRIPLE, Window
+from bridge.dedupe import CONTENT, FROM_REST, IDENTIFIED, MATCHED, ORDER, STATE, TRIPLE, Window
 from bridge.frame import Disposition
 
 EVENT_BY_SEQ = IDENTIFIED | CONTENT | MATCHED
@@ -203,6 +203,19 @@ class TestReplay:
         for traits, identity, content, entity in run:
             if not traits & MATCHED or not traits & FROM_REST:
                 assert judge(judging, traits, identity, content, entity) is Disposition.DUPLICATE
+
+    def test_the_order_of_states_is_that_of_the_ledger(self) -> None:
+        """The last that it tells, also of one that was unchanged; what is published live has none, nor what nobody knows."""
+        judging = window()
+        event, said = bytes([IDENTIFIED]), IDENTIFIED | STATE
+        codes = event + bytes([said, said | Disposition.UNCHANGED, said])
+        hashes = b"".join(TRIPLE.pack(each, 1, entity) for each, entity in ((1, 5), (2, 5), (3, 5), (4, 6)))
+        judging.replay(codes, hashes, 1, ORDER.pack(100) + ORDER.pack(120) + ORDER.pack(7))
+        assert (judging.newest(5), judging.newest(6), judging.newest(9)) == (120, 7, 0)
+        judging.admit(said, 9, 2, 5, 2)
+        assert judging.newest(5) == 0
+        judging.replay(bytes([said]), TRIPLE.pack(10, 3, 6), 3)  # of a version that tells none
+        assert judging.newest(6) == 0
 
     def test_codes_and_hashes_that_do_not_fit_are_refused(self) -> None:
         """A damaged entry is an error, not a shorter window."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import fastavro
+import msgspec
 import pytest
 
-from bridge.catalog import Catalog
-from bridge.dedupe import CONTENT, IDENTIFIED, TRIPLE, Window
+from bridge.catalog import Catalog, parsing_canonical_form
+from bridge.codec import SINGLE_OBJECT, fingerprint
+from bridge.dedupe import CONTENT, IDENTIFIED, ORDER, TRIPLE, Window
 from bridge.errors import BadData
-from bridge.ledger import ENTRY, FIRST, HEARTBEAT, Connection, Entry, EntryCodec, Gap, Keys, Learned, Memory
+from bridge.frame import Headers
+from bridge.ledger import ENTRY, EXTENDS, FIRST, HEARTBEAT, Connection, Entry, EntryCodec, Gap, Keys, Learned, Memory
 
-CODEC = EntryCodec(Catalog.load().own("ledger"))
+CATALOG = Catalog.load()
+SCHEMA = json.loads(json.dumps(CATALOG.own("ledger")))
+OLDER = CATALOG.older("ledger")
+CODEC = EntryCodec(SCHEMA, OLDER)
 
 FULL = Entry(
     kind=ENTRY,
@@ -23,7 +30,7 @@ FULL = Entry(
     lanes=4,
     journal="j",
     position=17,
-    codes=bytes([0x30, 0x32]),
+    codes=bytes([0x30, 0x3A]),
     hashes=TRIPLE.pack(1, 2, 3) + TRIPLE.pack(2**64 - 1, 5, 6),
     cursors={"cs2/settlements": "481234"},
     learned=[Learned("cs2", "ofr_1", "match")],
@@ -33,7 +40,11 @@ FULL = Entry(
         Gap("g2", "m", "s1", 5, "book_sequence", "token", 9, "4", "filled", 3, 2, "snapshot"),
     ],
     chains=bytes(range(24)),
+    orders=ORDER.pack(1_700_000_000_000),
 )
+
+
+EMPTY = Entry(kind=ENTRY, instance="", at=0)
 
 
 def memory() -> Memory:
@@ -61,6 +72,67 @@ def test_what_is_no_entry_is_refused(value: bytes) -> None:
     """A lane must never go on from a ledger it could not read."""
     with pytest.raises(BadData):
         CODEC.decode(value)
+
+
+def former(version: int) -> EntryCodec:
+    """The codec of an older version of feedbridge: it knows nothing of what came after."""
+    return EntryCodec(OLDER[version - 1], OLDER[: version - 1])
+
+
+def written(schema: Any, entry: Entry) -> bytes:
+    """An entry as a process of another version writes it, which knows only the fields of its schema."""
+    names = {field["name"] for field in schema["fields"]}
+    plain = {name: value for name, value in msgspec.to_builtins(entry, builtin_types=[bytes]).items() if name in names}
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema, plain)
+    return SINGLE_OBJECT + fingerprint(schema) + out.getvalue()
+
+
+@pytest.mark.parametrize("version", range(1, len(OLDER) + 1))
+def test_an_entry_of_an_older_version_is_read(version: int) -> None:
+    """The processes of an installation are upgraded one after the other, on one ledger."""
+    schema: Any = json.loads(json.dumps(OLDER[version - 1]))
+    found = CODEC.decode(written(schema, FULL))
+    names = {field["name"] for field in schema["fields"]}
+    assert {name: getattr(found, name) for name in names} == {name: getattr(FULL, name) for name in names}
+    assert all(getattr(found, name) == getattr(EMPTY, name) for name in set(Entry.__struct_fields__) - names)
+
+
+@pytest.mark.parametrize("version", range(1, len(OLDER) + 1))
+def test_an_older_version_reads_our_entries(version: int) -> None:
+    """It passes over the fields that it does not know; the header says that there is nothing else new."""
+    codec = former(version)
+    known = {field["name"] for field in OLDER[version - 1]["fields"]}
+    found = codec.decode(CODEC.encode(FULL), CODEC.headers)
+    assert all(getattr(found, name) == getattr(FULL, name) for name in known)
+    assert all(getattr(found, name) == getattr(EMPTY, name) for name in set(Entry.__struct_fields__) - known)
+
+
+def test_an_entry_of_a_newer_version_is_read() -> None:
+    """One that adds a field to ours; without the header that says so nobody knows what it is."""
+    newer = {**SCHEMA, "fields": [*SCHEMA["fields"], {"name": "more", "type": "string", "default": "news"}]}
+    theirs = EntryCodec(SCHEMA, OLDER)
+    value = written(newer, FULL)
+    bases = theirs.headers[0][1] if theirs.headers else b""
+    assert isinstance(bases, bytes)
+    assert CODEC.decode(value, [(EXTENDS, bases + fingerprint(SCHEMA))]) == FULL
+    # Ours is not among them: only what the older ones have is sure.
+    assert CODEC.decode(value, [(EXTENDS, bases)]).orders == b""
+    wrong: list[Headers | None] = [None, [], [(EXTENDS, b"12345678")], [(EXTENDS, b"")], [(EXTENDS, None)]]
+    for headers in wrong:
+        with pytest.raises(BadData, match="unknown schema"):
+            CODEC.decode(value, headers)
+
+
+def test_schemas_of_the_ledger_only_grow_at_their_end() -> None:
+    """An older version reads the fields it knows, and passes over what follows."""
+    before: list[Any] = []
+    for schema in (*OLDER, SCHEMA):
+        fields = json.loads(parsing_canonical_form(schema))["fields"]
+        assert fields[: len(before)] == before
+        assert len(fields) > len(before)
+        before = fields
+    assert fingerprint(OLDER[0]).hex() == "4d212f29f80dfdf8"
 
 
 def test_entries_add_up() -> None:

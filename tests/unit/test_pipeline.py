@@ -14,11 +14,11 @@ from bridge.catalog import Catalog
 from bridge.dedupe import TRIPLE, Window
 from bridge.frame import AMQP, EVENT, REPLAY, REST, STREAM, Frame, Record
 from bridge.lanes import Origin, wrap
-from bridge.ledger import ENTRY, Connection, Entry, Memory
-from bridge.pipeline import LAG, Batch, Pipeline, Undisposed
+from bridge.ledger import ENTRY, FIRST, Connection, Entry, Memory
+from bridge.pipeline import LAG, WARY, Batch, Pipeline, Undisposed
 from bridge.recovery import GapWriter, Outages
 from bridge.route import Route, Sighting, Ways
-from bridge.standby import Handover, Outage, Seen
+from bridge.standby import Handover, Outage, Pending, Seen
 
 CATALOG = Catalog.load()
 NOW = 1_779_000_000_000
@@ -411,6 +411,77 @@ class TestTakeover:
         ]
         assert batch.codes[0] & 7 == 3
         assert piping.process(3, frames[:1], NOW).records == []
+
+    def ours(self, score: int, seq: int, sent: int, *, received: int = NOW) -> Frame:
+        """A state of the match m that the gateway sent so many ms after NOW."""
+        ts = f"2026-05-17T06:40:{sent / 1000:06.3f}Z"
+        return Frame(
+            "cs2", "list", received, STREAM, raw("match.updated", {"id": "m", "score_a": score}, seq=seq, ts=ts)
+        )
+
+    def taken(self, theirs: list[Frame], mine: list[Frame], *, at: int = NOW) -> tuple[Pipeline, Handover]:
+        """Take over at a time (ms) from a process that published those frames, with others that wait."""
+        other, known = pipeline(), memory()
+        batch = other.process(0, theirs, NOW)
+        told: dict[str, Any] = {
+            "codes": bytes(batch.codes),
+            "hashes": bytes(batch.hashes),
+            "orders": bytes(batch.orders),
+        }
+        piping, pending = pipeline(known), Pending(known, 0)
+        pending.receive(piping.observe(0, mine, known), len(mine), 0.0)
+        for entry in (
+            Entry(kind=ENTRY, instance="they", at=NOW, journal="theirs", position=len(theirs), **told),
+            Entry(kind=FIRST, instance="me", at=at, journal="mine"),
+        ):
+            known.take(entry, NOW)
+            pending.show(entry)
+        handover = pending.handover()
+        piping.adopt(known, outages(known), handover, journal="mine")
+        return piping, handover
+
+    def test_a_state_older_than_what_another_process_published_is_superseded(self) -> None:
+        """Although this one never received the newer: the ledger tells when the gateway made it."""
+        older, newer = self.ours(1, 1, 100), self.ours(2, 2, 200)
+        piping, handover = self.taken([newer], [older])
+        assert handover.superseded == {0}
+        batch = piping.process(0, [older, self.ours(3, 3, 300)], NOW)
+        assert [headers(each)["seq"] for each in batch.records] == [b"3"]
+        assert [(each.published, each.superseded) for each in piping.drain()] == [(1, 1)]
+        assert [code & 7 for code in batch.codes] == [3, 0]
+        assert len(batch.orders) == 8
+
+    def test_a_late_record_is_counted_when_it_is_published(self) -> None:
+        """Its frame was counted as received when the standby saw it."""
+        waiting = frame(raw("event.kill", {"match_id": "m"}, seq=7))
+        piping, _ = self.taken([self.ours(2, 2, 200)], [waiting])
+        piping.process(0, [waiting], NOW)
+        assert [(each.received, each.published) for each in piping.drain()] == [(0, 1)]
+
+    def test_so_is_one_that_comes_soon_after_the_takeover(self) -> None:
+        """The own line may be slower than that of the process before; a gateway's clock set back holds nothing up for long."""
+        newer, at = self.ours(2, 2, 200), NOW + 5000
+        piping, _ = self.taken([newer], [], at=at)
+        late = self.ours(1, 1, 100, received=at + WARY - 1)
+        batch = piping.process(0, [late], at + WARY - 1)
+        assert (batch.records, [code & 7 for code in batch.codes]) == ([], [3])
+        assert [each.superseded for each in piping.drain()] == [1]
+        much_later = self.ours(5, 5, 100, received=at + WARY)
+        assert len(piping.process(1, [much_later], at + WARY).records) == 1
+
+    def test_what_this_process_published_is_ordered_by_its_journal(self) -> None:
+        """After its own first state of an entity, the order received counts, whatever the gateway's clock says."""
+        piping, _ = self.taken([self.ours(2, 2, 200)], [])
+        frames = [self.ours(3, 3, 300), self.ours(4, 4, 250), self.ours(5, 5, 10)]
+        assert [headers(each)["seq"] for each in piping.process(0, frames, NOW).records] == [b"3", b"4", b"5"]
+
+    def test_a_time_beyond_belief_orders_nothing(self) -> None:
+        """A gateway that once says next year must not supersede all that follows."""
+        mad = raw("match.updated", {"id": "m", "score_a": 9}, seq=9, ts="2027-05-17T06:40:00.000Z")
+        older = self.ours(1, 1, 100)
+        piping, handover = self.taken([frame(mad)], [older])
+        assert handover.superseded == frozenset()
+        assert len(piping.process(0, [older], NOW).records) == 1
 
     def test_what_a_standby_has_disposed_of_is_not_judged_again(self) -> None:
         """It was unchanged when it came; now that its entity is another, it would go out as something new."""

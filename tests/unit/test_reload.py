@@ -13,6 +13,8 @@ import yaml
 
 from bridge.config import Config, load
 from bridge.errors import ConfigError
+from bridge.gateways.gateway import Gateway
+from bridge.gateways.ticktock import TickTock
 from bridge.ops.metrics import Metrics
 from bridge.ops.redaction import redactor
 from bridge.reload import APPLIED, FILE, REFUSED, SIGNAL, UNCHANGED, Change, Reloader, compare
@@ -138,6 +140,14 @@ def test_what_may_not_change_is_named_and_nothing_of_that_reload_applies(
     assert bench.metrics.total("reloads_total", outcome=REFUSED) == 1
     bench.write()
     assert bench.reloader.reload(SIGNAL).changed == ["gateways.cs2.api_key"], "the old one was still in force"
+
+
+def test_a_kind_that_takes_no_other_settings_refuses_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of another package that knows nothing of reloads."""
+    monkeypatch.setattr(TickTock, "reloadable", Gateway.reloadable)
+    bench.gateway("cs2", max_age="4h")
+    assert "gateways.cs2.max_age can't be changed" in (bench.reloader.reload(SIGNAL).error or "")
+    assert bench.applied == []
 
 
 def test_many_faults_are_one_line(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge import dedupe
-from bridge.dedupe import CONTENT, IDENTIFIED, STATE, TRIPLE, Window
+from bridge.dedupe import CONTENT, IDENTIFIED, ORDER, STATE, TRIPLE, Window
 from bridge.frame import Disposition
 from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Memory
 from bridge.standby import CALM, MISSED, MISSED_AGAIN, Handover, Outage, Pending, Seen, Watch
@@ -25,6 +25,7 @@ def entry(
         journal=journal,
         codes=bytes(each.traits for each in seen),
         hashes=b"".join(TRIPLE.pack(each.identity, each.content, each.entity) for each in seen),
+        orders=b"".join(ORDER.pack(each.order) for each in seen if each.traits & STATE),
         connections=connections or [],
     )
 
@@ -35,9 +36,9 @@ def event(position: int, identity: int | None = None) -> Seen:
     return Seen(position, identity, identity, 0, EVENT)
 
 
-def state(position: int, entity: int, content: int) -> Seen:
-    """A state with a number of its own."""
-    return Seen(position, 5000 + position, content, entity, EVENT | STATE)
+def state(position: int, entity: int, content: int, *, order: int = 0) -> Seen:
+    """A state with a number of its own. order: the gateway's time of it (ms); 0: not known."""
+    return Seen(position, 5000 + position, content, entity, EVENT | STATE, order=order)
 
 
 class Standby:
@@ -91,6 +92,36 @@ class TestPending:
         assert standby.pending.handover().superseded == {0}
         assert standby.pending.handover().until == 4
 
+    @pytest.mark.parametrize(
+        ("mine", "theirs", "superseded"),
+        [(100, 101, {0}), (100, 100, set()), (101, 100, set()), (0, 100, set()), (100, 0, set())],
+    )
+    def test_a_newer_state_that_never_came_here_supersedes_by_the_gateways_time(
+        self, mine: int, theirs: int, superseded: set[int]
+    ) -> None:
+        """Equal or unknown times tell nothing, and then this process can't know."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 1, order=mine), state(1, 8, 1, order=mine)], 2, 0.0)
+        standby.show(entry(state(50, 7, 2, order=theirs)))
+        assert standby.pending.handover().superseded == superseded
+
+    def test_the_gateways_time_tells_more_than_the_own_journal(self) -> None:
+        """Two connections may bring states in another order than that in which they were made."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 1, order=20), state(1, 7, 2, order=10)], 2, 0.0)
+        standby.show(entry(state(1, 7, 2, order=10)))
+        assert standby.pending.handover().superseded == frozenset()
+
+    def test_an_unchanged_state_says_that_it_still_was_so(self) -> None:
+        """Open at 10, still open at 30: the pause of 20 that only this process has was over by then."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 2, order=20)], 1, 0.0)
+        standby.show(entry(state(50, 7, 1, order=10)))
+        assert standby.pending.handover().superseded == frozenset()
+        still = Seen(51, 5051, 1, 7, EVENT | STATE | Disposition.UNCHANGED, order=30)
+        standby.show(entry(still))
+        assert standby.pending.handover().superseded == {0}
+
     def test_a_state_that_came_back_supersedes_nothing_before_the_ledger_shows_it(self) -> None:
         """Open, paused, open again, all but the first missed by the active: both are still to be published."""
         standby = Standby()
@@ -136,6 +167,15 @@ class TestPending:
         assert standby.pending.handover().waiting == {0, 1}
         standby.show(entry(state(101, 7, 1)))
         assert standby.pending.handover().waiting == {1}
+
+    def test_an_older_state_that_says_the_same_ticks_off_nothing(self) -> None:
+        """The entity was so before, and is so again: only the gateway's time tells the two apart."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 1, order=20)], 1, 0.0)
+        standby.show(entry(state(100, 7, 1, order=10)))
+        assert standby.pending.handover().waiting == {0}
+        standby.show(entry(state(101, 7, 1, order=20)))
+        assert standby.pending.handover().waiting == frozenset()
 
     def test_an_unchanged_frame_that_comes_again_is_a_duplicate(self) -> None:
         """Also when its entity has become another meanwhile."""
@@ -194,6 +234,16 @@ class TestPending:
         standby.pending.receive([Outage(5, "cs2", "list", 100)], 6, 0.0)
         assert standby.pending.handover().outages == {5}
 
+    def test_frames_are_strange_only_where_the_ledger_shows_others(self) -> None:
+        """In a quiet lane nothing matches either, and then the active may have missed what waits here."""
+        standby = Standby()
+        standby.pending.receive([event(0), event(1)], 2, 1.0)
+        found = []
+        for shown in (entry(kind=HEARTBEAT), entry(event(50)), entry(event(1))):
+            standby.show(shown)
+            found.append(standby.pending.strange)
+        assert found == [False, True, False]
+
     def test_frames_that_never_match_are_given_up(self) -> None:
         """Two connections with numbers of their own must not fill the journal."""
         standby = Standby()
@@ -244,6 +294,8 @@ class TestWatch:
         assert watching.decide(10.0, journal="mine") == "own"
         watching.fenced(11.0)
         assert watching.decide(11.0, journal="mine") is None
+        watching.taken()
+        assert watching.decide(11.0, journal="mine") == "own"
 
     def test_a_gateway_that_only_we_have_is_taken_after_a_while(self) -> None:
         """Not at once: the active may be reconnecting too."""

@@ -30,6 +30,7 @@ STATUS: dict[str, Any] = {
         },
     ],
     "journal": {"frames": 7, "full": False},
+    "reload": {"at": NOW - 5000, "cause": "file", "outcome": "refused", "changed": [], "error": "f:3: kafka is\x1b[2J fixed"},
 }  # fmt: skip
 
 
@@ -82,9 +83,24 @@ def test_table_tells_what_matters() -> None:
     for part in (
         "main", "0.1.0", "not ready: lane 0: reading the ledger", "recovering", "kafka: away", "cs2", "30 s ago", "1,204",
         "refused", "never", "4401 api_key_revoked", "token_book rejected: too many", "journal frames", "7", "journal full",
+        "configuration refused 5 s ago: f:3: kafka is",
     ):  # fmt: skip
         assert part in text
     assert "\x1b" not in text
+
+
+def test_a_reload_that_was_taken_over_names_what_changed() -> None:
+    """One line; nothing of it where there was none."""
+    good = {
+        "at": NOW,
+        "cause": "signal",
+        "outcome": "applied",
+        "changed": ["log.level", "gateways.cs2.api_key"],
+        "error": None,
+    }
+    assert "configuration applied now: log.level, gateways.cs2.api_key" in shown(STATUS | {"reload": good})
+    assert "configuration" not in shown(STATUS | {"reload": None})
+    assert "configuration -" in shown(STATUS | {"reload": {}})
 
 
 def test_table_fits_a_narrow_terminal() -> None:

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from bridge.gateways.firehose import LINGER, MOST_CONNECTIONS, Firehose, within
 from bridge.gateways.gateway import Outside
 from bridge.gateways.market_list import ROWS, STATUSES, Market, MarketList
-from bridge.gateways.predictstreet import PredictStreetMarketSettings, PredictStreetUserSettings
+from bridge.gateways.predictstreet import PredictStreetMarket, PredictStreetMarketSettings, PredictStreetUserSettings
 from bridge.gateways.rest import Rest
 from bridge.gateways.subscriptions import Subscription
+from bridge.ops.metrics import Metrics
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.predictstreet_stream import PredictStreetKnobs
-from tests.unit.gateways.doubles import KEY
+from tests.unit.gateways.doubles import KEY, MemoryIntake
 from tests.unit.gateways.test_predictstreet import running, settings
 
 ONE = Market("A", conditionId="0xAB", yesTokenId="07", noTokenId="8")
@@ -147,6 +148,16 @@ async def test_a_firehose_follows_the_markets_without_a_new_connection() -> None
             assert made <= set(intake.learned)
 
 
+async def test_check_subscribes_to_all_that_is_listed() -> None:
+    """Once, and says that it was accepted."""
+    async with PredictStreetSim(rate=50, seed=6, knobs=PredictStreetKnobs(markets=3)) as sim:
+        chosen = settings(sim, rest=True, subscribe=[{"channel": "token_book", "ids": "all"}])
+        found = await PredictStreetMarket("markets", chosen, intake=MemoryIntake(), metrics=Metrics()).check()
+        assert [each.ok for each in found] == [True, True]
+        assert "all subscriptions are accepted" in found[1].text
+        assert sim.accepted == 1
+
+
 async def test_a_firehose_waits_for_no_list() -> None:
     """Where REST does not answer at the start, connections are opened when it does."""
     async with PredictStreetSim(rate=50, seed=6, knobs=PredictStreetKnobs(markets=3)) as sim:
@@ -173,6 +184,17 @@ def test_all_of_something_that_has_no_list_is_refused(given: dict[str, Any], wor
     base = {"kind": "predictstreet-market", "url": "wss://host", "api_key": KEY}
     with pytest.raises(ValidationError, match=words):
         PredictStreetMarketSettings.model_validate(base | given)
+
+
+def test_ids_that_take_too_many_connections_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than left out without a word; half as many fit where the generation is known and a channel is not two."""
+    monkeypatch.setattr("bridge.gateways.predictstreet_settings.MOST_CONNECTIONS", 2)
+    ids = [str(number) for number in range(1, 2 * 128 * 100 + 2)]
+    given: dict[str, Any] = {"kind": "predictstreet-market", "url": "wss://host", "api_key": KEY}
+    given |= {"subscribe": [{"channel": "token_trades", "ids": ids}]}
+    with pytest.raises(ValidationError, match="3 connections, more than 2"):
+        PredictStreetMarketSettings.model_validate(given)
+    assert PredictStreetMarketSettings.model_validate(given | {"protocol": 1}).protocol == 1
 
 
 def test_no_private_channel_has_all_ids() -> None:

@@ -59,7 +59,7 @@ def books_only(sim: PredictStreetSim) -> list[dict[str, Any]]:
 async def test_books_end_equal_to_the_gateways_though_changes_were_lost(
     generation: Literal[1, 2], commands: Literal["all", "fewest"], failures: float
 ) -> None:
-    """Every hole is seen on the socket, and a snapshot asked for: on demand, or by subscribing once more."""
+    """Every hole is seen on the socket, and a snapshot asked for: on demand, or by subscribing once more; a reconnect too."""
     knobs = PredictStreetKnobs(
         generation=generation,
         silent_book=False,
@@ -72,6 +72,8 @@ async def test_books_end_equal_to_the_gateways_though_changes_were_lost(
         sim.stream.world.restless = 0.0
         async with running(settings(sim, subscribe=books_only(sim))) as (gateway, intake, _):
             await intake.until(lambda: types(intake)["book_snapshot"] > len(sim.tokens) + 10, seconds=30)
+            await sim.drop(code=1012)
+            await intake.until(lambda: intake.causes("market:1")[-1] == "up" and len(intake.causes("market:1")) == 3)
             sim.stream.book_losses = 0.0
             whole = gateway._subscribers["market:1"].agreement.books.whole
             # Later changes show the last holes; then all that is missing is asked for, and comes.

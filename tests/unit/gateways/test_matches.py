@@ -82,3 +82,16 @@ async def test_where_frames_say_whose_they_are_nothing_is_looked_up() -> None:
             lambda: sum(json.loads(frame.raw)["type"].startswith("market.") for frame in intake.frames) > 50
         )
         assert intake.learned == {}
+
+
+async def test_a_list_that_is_full_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """200 matches and no page after them (contract 5.1): there may be more that nobody can ask for."""
+    knobs = TickTockKnobs(matches=205, snapshot=False)
+    async with (
+        TickTockSim(rate=1, seed=4, knobs=knobs) as sim,
+        running(settings(sim, matches="live", live_limit=1)) as (gateway, intake, _),
+    ):
+        await intake.until(lambda: bool(gateway.status().connections))
+    said = capsys.readouterr().out
+    assert "gateway_matches_cut" in said
+    assert "gateway_matches_left_out" in said

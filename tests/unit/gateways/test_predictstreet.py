@@ -170,7 +170,7 @@ async def test_ids_are_learned_before_subscribing_and_silent_books_are_polled() 
 async def test_a_book_that_is_pushed_is_not_polled() -> None:
     """Generation 2 sends a snapshot at once."""
     async with PredictStreetSim(rate=200, seed=2) as sim:
-        async with running(settings(sim, rest=True, book_wait=0.2, book_interval=0.1)) as (gateway, intake, _):
+        async with running(settings(sim, rest=True, book_wait=2, book_interval=0.1)) as (gateway, intake, _):
             await intake.until(lambda: types(intake)["book_snapshot"] >= len(sim.tokens))
             await asyncio.sleep(0.5)
             assert gateway._silent_books(1e12) == []

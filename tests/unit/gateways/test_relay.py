@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
+import xxhash
 
 from bridge.frame import Frame
 from bridge.gateways import relay
@@ -21,10 +22,11 @@ from bridge.gateways.ticktock import TickTockSettings
 from bridge.settings import Secret
 from bridge.sim.keys import PREDICTSTREET_SCOPES, TICKTOCK_SCOPES, Key
 from bridge.sim.predictstreet import PredictStreetSim
+from bridge.sim.predictstreet_stream import PredictStreetKnobs
 from bridge.sim.server import Simulator
 from bridge.sim.ticktock import TickTockSim
 from bridge.sim.ticktock_stream import TickTockKnobs
-from tests.unit.gateways import test_predictstreet, test_ticktock
+from tests.unit.gateways import test_predictstreet, test_predictstreet_user, test_ticktock
 from tests.unit.gateways.doubles import MemoryIntake
 
 FRESH = "ttk_live_another"
@@ -302,3 +304,189 @@ def ps_rekeyed(chosen: PredictStreetMarketSettings, key: str) -> PredictStreetMa
     found: Any = chosen.model_copy(update={"api_key": Secret(key)})
     assert isinstance(found, PredictStreetMarketSettings)
     return found
+
+
+async def test_a_revoked_key_ends_the_user_gateway_without_a_storm_and_another_revives_it() -> None:
+    """One refusal for each wallet, then nothing; with the new key each wallet's connection is up again."""
+    wallets = [f"0x{number:040x}" for number in range(1, 6)]
+    async with PredictStreetSim(rate=200, seed=2, keys=[test_predictstreet_user.multi()]) as sim:
+        chosen = test_predictstreet_user.settings(sim, *wallets)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, metrics):
+            await intake.until(lambda: gateway.status().connected)
+            assert await sim.revoke(state="api_key_suspended") == len(wallets)
+            await intake.until(lambda: gateway.status().refused)
+            assert "api_key_suspended" in str(gateway.status().detail)
+            assert (sim.accepted, sim.refused) == (len(wallets), 0), "it is not tried again"
+            sim.keys.add(Key(token=PS_FRESH, scopes=PREDICTSTREET_SCOPES, multi_wallet=True))
+            gateway.configure(chosen.model_copy(update={"api_key": Secret(PS_FRESH)}))
+            await intake.until(lambda: gateway.status().connected)
+            assert (sim.uses(PS_FRESH), sim.refused) == (len(wallets), 0)
+            assert not gateway.status().refused
+            assert metrics.total("connections_refused", gateway="wallet") == 0
+        for wallet in wallets:
+            assert intake.causes(f"wallet:{wallet}:1") == ["up", "down:refused", "up", "down:stopped"]
+
+
+async def test_fifty_wallets_turn_within_seconds_and_never_many_at_once() -> None:
+    """Each connection without a gap; at most eight are there twice."""
+    wallets = [f"0x{number:040x}" for number in range(1, 51)]
+    keys = [test_predictstreet_user.multi(), Key(token=PS_FRESH, scopes=PREDICTSTREET_SCOPES, multi_wallet=True)]
+    most = 0
+
+    def seen(sim: Simulator) -> bool:
+        nonlocal most
+        most = max(most, len(sim.connections))
+        return {each.key.token for each in sim.connections} == {PS_FRESH}
+
+    async with PredictStreetSim(rate=100, seed=2, keys=keys) as sim:
+        chosen = test_predictstreet_user.settings(sim, *wallets)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: gateway.status().connected, seconds=30)
+            gateway.configure(chosen.model_copy(update={"api_key": Secret(PS_FRESH)}))
+            began = asyncio.get_running_loop().time()
+            await sim.wait(seen, seconds=45)
+            assert asyncio.get_running_loop().time() - began < 45
+            await intake.until(lambda: turns(gateway) == len(wallets))
+            causes = {each.name: intake.causes(each.name) for each in gateway.status().connections}
+        assert len(wallets) < most <= len(wallets) + relay.AT_ONCE
+        assert set(map(tuple, causes.values())) == {("up",)}
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        TickTockKnobs(seq_scope="connection"),
+        TickTockKnobs(snapshot_seq="same"),
+        TickTockKnobs(snapshot_seq="reset"),
+        TickTockKnobs(snapshot_shuffled=True, snapshot_type="created"),
+    ],
+    ids=["numbers of each connection", "old numbers", "numbers begin anew", "shuffled"],
+)
+async def test_no_state_goes_back_or_is_left_out_whatever_numbers_mean(knobs: TickTockKnobs) -> None:
+    """An observer whose connection never turns sees the same changes of each match and market, in the same order."""
+    async with TickTockSim(rate=1500, seed=5, knobs=knobs) as sim:
+        chosen = test_ticktock.settings(sim, rest=False)
+        async with (
+            test_ticktock.running(chosen) as (_, observed, _),
+            test_ticktock.running(chosen.model_copy(update={"max_age": 1.0})) as (gateway, intake, _),
+        ):
+            await intake.until(lambda: turns(gateway) == 3)
+            count = len(intake.frames)
+            await intake.until(lambda: len(intake.frames) > count + 500)
+            sim.pause()
+            observer = sim.connections[0]
+            await observed.until(lambda: len(observed.frames) == observer.written)
+        assert intake.causes("list") == ["up", "down:stopped"]
+        truth, seen = changes(observed.frames), changes(intake.frames)
+        assert len(seen) > 50
+        for entity, states in seen.items():
+            assert any(truth[entity][start : start + len(states)] == states for start in range(len(truth[entity]))), (
+                entity
+            )
+
+
+def changes(frames: list[Frame]) -> dict[str, list[int]]:
+    """For each entity what its states say, one after the other; what does not change counts once."""
+    found: dict[str, list[int]] = {}
+    for frame in frames:
+        gist = nested(frame.raw)
+        if gist.entity is not None:
+            states = found.setdefault(gist.entity, [])
+            # A snapshot may have another type than the change had; the state is what its data says.
+            content = xxhash.xxh3_64_intdigest(bytes(msgspec.json.decode(frame.raw, type=Told).data))
+            if states[-1:] != [content]:
+                states.append(content)
+    return found
+
+
+class Told(msgspec.Struct):
+    """A frame's data."""
+
+    data: msgspec.Raw
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_other_subscriptions_need_no_other_connection(generation: Literal[1, 2]) -> None:
+    """What stays is not touched, what is new is subscribed to and what is gone is not: on the open connection."""
+    knobs = PredictStreetKnobs(generation=generation)
+    trades = "token_trades" if generation == 1 else "token_trade_matches"
+    async with PredictStreetSim(rate=500, seed=2, knobs=knobs) as sim:
+        one, two, three = sim.tokens[0], sim.tokens[2], sim.tokens[4]
+
+        def wish(*tokens: str) -> list[dict[str, Any]]:
+            return [{"channel": trades, "ids": list(tokens)}]
+
+        chosen = test_predictstreet.settings(sim, subscribe=wish(one, two))
+        async with test_predictstreet.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: about(intake.frames) == {one, two})
+            gateway.configure(test_predictstreet.settings(sim, subscribe=wish(two, three)))
+            await intake.until(lambda: three in about(intake.frames))
+            await intake.until(lambda: one not in about(intake.frames[-50:]) and two in about(intake.frames[-50:]))
+            assert (sim.accepted, len(sim.connections)) == (1, 1)
+            assert turns(gateway) == 0
+        assert intake.causes("market:1") == ["up", "down:stopped"]
+
+
+async def test_a_turn_under_way_takes_the_new_subscriptions_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key and subscriptions may change in one reload, or one while the other is under way."""
+    monkeypatch.setattr(relay, "OVERLAP", 1.0)
+    keys = [Key(token=each, scopes=PREDICTSTREET_SCOPES) for each in (PredictStreetSim.default_key, PS_FRESH)]
+    async with PredictStreetSim(rate=500, seed=2, keys=keys) as sim:
+        one, two = sim.tokens[0], sim.tokens[2]
+        chosen = test_predictstreet.settings(sim, subscribe=[{"channel": "token_trades", "ids": [one]}])
+        async with test_predictstreet.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: about(intake.frames) == {one})
+            gateway.configure(ps_rekeyed(chosen, PS_FRESH))
+            await sim.wait(lambda sim: len(sim.connections) == 2)
+            both = [{"channel": "token_trades", "ids": [one, two]}]
+            gateway.configure(ps_rekeyed(test_predictstreet.settings(sim, subscribe=both), PS_FRESH))
+            await intake.until(lambda: turns(gateway) == 1)
+            count = len(intake.frames)
+            await intake.until(lambda: about(intake.frames[count:]) == {one, two})
+            assert [each.key.token for each in sim.connections] == [PS_FRESH]
+        assert intake.causes("market:1") == ["up", "down:stopped"]
+
+
+async def test_wallets_come_and_go_without_touching_the_others() -> None:
+    """One that goes is no gap."""
+    async with PredictStreetSim(rate=300, seed=2, keys=[test_predictstreet_user.multi()]) as sim:
+        one, two, three = (f"0x{number:040x}" for number in range(1, 4))
+        chosen = test_predictstreet_user.settings(sim, one, two)
+        async with test_predictstreet_user.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: gateway.status().connected)
+            gateway.configure(test_predictstreet_user.settings(sim, two, three))
+            await intake.until(lambda: intake.causes(f"wallet:{three}:1") == ["up"])
+            await intake.until(lambda: intake.causes(f"wallet:{one}:1") == ["up", "gone"])
+            assert intake.causes(f"wallet:{two}:1") == ["up"]
+            await intake.until(lambda: len(sim.connections) == 2)
+            assert {each.name for each in gateway.status().connections} == {f"wallet:{two}:1", f"wallet:{three}:1"}
+
+
+def about(frames: list[Frame]) -> set[str]:
+    """The tokens that frames are about."""
+    return {json.loads(frame.raw)["id"] for frame in frames}
+
+
+async def test_a_gateway_is_not_refused_while_another_key_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process must not end because the last old key died in mid-turn; only when the new one is refused too."""
+    monkeypatch.setattr(relay, "OVERLAP", 1000.0)
+    states: set[str] = set()
+    async with TickTockSim(rate=300, seed=3) as sim:
+        chosen = test_ticktock.settings(sim, rest=False)
+        async with test_ticktock.running(chosen) as (gateway, intake, _):
+            await intake.until(lambda: len(intake.frames) > 50)
+            sim.refuse(status=503)
+            sim.keys.add(Key(token=FRESH, scopes=TICKTOCK_SCOPES))
+            gateway.configure(rekeyed(chosen, FRESH))
+            await intake.until(lambda: sim.refused > 0)
+            sim.keys.set_state(sim.api_key, "deactivated")
+            await sim.drop(code=4401, reason="forbidden", connection=1)
+
+            def back() -> bool:
+                states.add(gateway.status().state)
+                return "down:refused" in intake.causes("list") and gateway.status().connected
+
+            sim.accept()
+            await intake.until(back)
+            assert "refused" not in states
+        assert intake.causes("list") == ["up", "down:refused", "up", "down:stopped"]

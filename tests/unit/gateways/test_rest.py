@@ -70,6 +70,7 @@ async def test_calls_carry_the_key_in_a_header_and_nowhere_else(server: Server, 
     path, headers = server.requests[0]
     assert path == "/base/v1/matches?status=live&limit=200"
     assert headers["X-API-Key"] == "s3cr3t-marker"
+    assert headers["Accept"] == "application/json"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,9 @@ async def test_calls_carry_the_key_in_a_header_and_nowhere_else(server: Server, 
         (403, Refused),
         (404, BadData),
         (400, BadData),
+        (406, BadData),
+        (409, BadData),
+        (422, BadData),
         (302, BadData),
         (500, Unreachable),
         (502, Unreachable),

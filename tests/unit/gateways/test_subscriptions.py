@@ -199,3 +199,22 @@ def test_new_wishes_fill_what_room_there_is_then_open_connections() -> None:
     assert [sum(len(each.ids) for each in connection) for connection in connections] == [25_600, 4_400]
     connections = replan(connections, [Subscription("token_book", tokens[-10:])], generation=2)
     assert [sum(len(each.ids) for each in connection) for connection in connections] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("code", "lasting"),
+    [
+        ("invalid_params", True),
+        ("invalid", True),
+        ("unknown_channel", True),
+        ("forbidden", True),
+        ("api_key_scope_missing", True),
+        ("subscription_too_many_ids", True),
+        ("subscription_cap_exceeded", False),
+        ("rate_limited", False),
+    ],
+)
+def test_what_a_key_is_refused_for_good(code: str, lasting: bool) -> None:  # noqa: FBT001 - a table
+    """Contract 2.4: route on the code. A full connection has room later, and what is not documented may pass."""
+    (refusal,) = settle([BOOK], [], [Rejected(code, f"{code}: because")]).refused
+    assert refusal.lasting is lasting

@@ -116,3 +116,28 @@ async def test_a_bad_key_is_401(http: aiohttp.ClientSession) -> None:
         assert (status, body["code"]) == (401, "api_key_unknown_key")
         await sim.revoke()
         assert (await get(http, sim, "/api/markets", sim.api_key))[1]["code"] == "api_key_revoked"
+
+
+async def test_the_catalogue_nests_markets_page_by_page(http: aiohttp.ClientSession) -> None:
+    """Events and matches hold all markets; the cursor of one page leads to the next, the last has none."""
+    async with PredictStreetSim(seed=1) as sim:
+        sim.pause()
+        found: list[str] = []
+        query = {"limit": "3"}
+        while "cursor" not in query or query["cursor"]:
+            _, body, _ = await get(http, sim, "/api/events", **query)
+            found += [row["conditionId"] for event in body["events"] for row in event["markets"]]
+            query["cursor"] = body["nextCursor"] or ""
+        assert found == sim.conditions
+        _, body, _ = await get(http, sim, "/api/matches")
+        assert [event["id"] for match in body["matches"] for event in match["events"]]
+        assert (await get(http, sim, "/api/tags"))[1]["tags"]
+
+
+async def test_prices_of_a_market(http: aiohttp.ClientSession) -> None:
+    """A point for each candle."""
+    async with PredictStreetSim(seed=1, knobs=PredictStreetKnobs(markets=1)) as sim:
+        sim.pause()
+        sim.stream.take(500, sim.clock())
+        symbol = sim.stream.world.markets[0].symbol
+        assert (await get(http, sim, f"/api/markets/{symbol}/price-history"))[1]["points"]

@@ -195,6 +195,8 @@ async def test_rest_agrees_with_the_pushes(http: aiohttp.ClientSession) -> None:
         assert {row["id"] for row in trades} == {data["tradeId"] for data in told["user_fill"]} - failed
         assert [row["createdAt"] for row in trades] == sorted((row["createdAt"] for row in trades), reverse=True)
         assert {row["userWallet"] for row in feed} == {ONE.lower(), TWO.lower()}
+        since = (await get(http, sim, "/api/me/fills", since="2020-01-01T00:00:00Z"))[1]["fills"]
+        assert {row["id"] for row in since} == {data["tradeId"] for data in told["user_fill"]}
         last = {data["tokenId"]: data["balanceAfter"] for data in told["vault_position_balance_changed"]}
         for path in ("/api/me/positions", "/api/me/portfolio/positions", f"/api/vaults/{sim.vault(ONE)}/positions"):
             rows = (await get(http, sim, path))[1]["positions"]

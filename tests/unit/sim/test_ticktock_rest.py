@@ -150,3 +150,14 @@ async def test_recovery_is_accepted_within_the_window(http: aiohttp.ClientSessio
         assert (await post(after=str(now + 60_000), request_id="r"))[0] == 422
         assert (await post(request_id="r"))[0] == 422
         assert (await post(after=str(now - 1000), request_id="x" * 65))[0] == 422
+
+
+async def test_tournaments_and_search(http: aiohttp.ClientSession) -> None:
+    """What the matches belong to, and matches by the name of a team."""
+    async with TickTockSim(seed=1) as sim:
+        sim.pause()
+        match = sim.stream.world.live[0]
+        _, body, _ = await get(http, sim, "/cs2/v1/tournaments")
+        assert match.event in {row["name"] for row in body["data"]}
+        _, body, _ = await get(http, sim, "/cs2/v1/search", q=match.teams[0][0])
+        assert match.id in {row["id"] for row in body["data"]}
