@@ -513,9 +513,11 @@ class Pipeline:
                     self._received = received, ("received", b"%d" % received)
                 if source != STREAM or position < until:
                     source = self._late(frame, behind)
-                headers: Headers = [way.header, _SOURCES[source], self._received[1]]
-                if meta.seq is not None:
-                    headers.append(("seq", b"%d" % meta.seq))
+                seq = meta.seq
+                if seq is None:
+                    headers: Headers = [way.header, _SOURCES[source], self._received[1]]
+                else:
+                    headers = [way.header, _SOURCES[source], self._received[1], ("seq", b"%d" % seq)]
                     if collides:
                         headers.append(("collision", b"1"))
                         way.counts.collisions += 1

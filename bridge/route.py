@@ -182,7 +182,7 @@ class Ways:
         self, frame: Frame, raw: bytes, way: Way, meta: Any, data: Any, text: bytes
     ) -> Sighting:
         """What the window must know of a frame that was read. text: the canonical form of its payload."""
-        if len(raw) > way.max_value // 2 and (size := len(way.encode(meta, data))) > way.max_value:
+        if len(raw) > way.large and (size := len(way.encode(meta, data))) > way.max_value:
             raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
 
         content = _hash(text, way.seed)
@@ -293,6 +293,8 @@ class Way:
     ) -> None:
         """name: the type as the gateway sends it. max_value: largest record value (bytes) that its topics take."""
         self.max_value = max_value
+        #: Frames longer than this (bytes) might make a record larger than that.
+        self.large = max_value // 2
         self.codec = codec
         self.type = name.encode(errors="replace")
         #: The header that says it.

@@ -9,6 +9,9 @@ _MOST: Final = (1 << 63) - 1
 #: Integers are cut into chunks of 14 bits: two bytes of the result each, and tables of a size that caches like.
 _CHUNK: Final = 14
 _MASK: Final = (1 << _CHUNK) - 1
+#: Integers from here have three bytes or more, and from there five.
+_THREE: Final = 1 << _CHUNK - 1
+_FIVE: Final = 1 << 2 * _CHUNK - 1
 
 
 class Longs(dict[int, bytes]):
@@ -29,6 +32,8 @@ class Longs(dict[int, bytes]):
 
     def __missing__(self, value: int) -> bytes:
         """Compute one. Raises `OverflowError` beyond 64 bits."""
+        if _THREE <= value < _FIVE:  # sequence numbers, mostly
+            return self.prefix + _HEAD[value << 1 & _MASK] + _LAST[value >> _CHUNK - 1]
         return self.prefix + varint(value)
 
 

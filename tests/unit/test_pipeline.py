@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from itertools import pairwise
 from typing import Any
 
 import fastavro
@@ -149,6 +150,25 @@ class TestKeys:
         again = piping.process(1, [frame(raw("market.updated", {"id": "o1", "status": 2}, seq=2))], NOW)
         assert one(again).key == b"m1"
         assert again.learned == []
+
+    def test_an_id_that_is_still_seen_is_said_again(self) -> None:
+        """Before the window has passed, so that whoever reads no more than that of the ledger knows it; no oftener."""
+        known = memory()
+        piping, span, minutes = pipeline(known), known.window.span, 60_000
+        said = []
+        for seq, now in enumerate(range(NOW, NOW + 3 * span, minutes), 1):
+            content = raw("market.updated", {"id": "o1", "match_id": "m1", "status": seq}, seq=seq)
+            if piping.process(seq, [frame(content)], now).learned:
+                said.append(now)
+        assert all(span // 2 <= after - before < span for before, after in pairwise(said))
+        assert len(said) > span // minutes // 20
+
+    def test_an_id_whose_key_changes_is_learned_anew(self) -> None:
+        """And again where it changes back."""
+        piping = pipeline()
+        for seq, match in enumerate(["m1", "m2", "m1"], 1):
+            content = raw("market.updated", {"id": "o1", "match_id": match}, seq=seq)
+            assert [each.key for each in piping.process(seq, [frame(content)], NOW).learned] == [match]
 
     def test_ids_found_over_rest_fill_in(self) -> None:
         """They come through the journal as events."""

@@ -167,6 +167,26 @@ def test_pauses_double_to_thirty_seconds_with_full_jitter(chances: list[float]) 
     assert backoff.pause(ending) == chances[10]
 
 
+@pytest.mark.parametrize("code", [1001, 1012])
+def test_a_server_that_goes_away_is_called_again_at_once_but_once(code: int) -> None:
+    """What takes its place may be there already; if it is not, it gets the usual time."""
+    backoff = Backoff(lambda: 1.0)
+    ending = of_close(Closed(code, "service restart"))
+    assert [backoff.pause(ending) for _ in range(4)] == [0, 2, 4, 8]
+    backoff.reset()
+    assert backoff.pause(of_close(Closed(1011, ""))) == 1
+    assert backoff.pause(ending) == 2
+
+
+def test_too_many_connections_are_told_from_other_refusals() -> None:
+    """Then, and only then, it helps to close another one."""
+    assert of_status(Declined(429), now=0).crowded
+    assert of_close(Closed(1008, "Too many connections for this key")).crowded
+    assert of_close(Closed(4000, "connection limit reached")).crowded
+    assert not of_close(Closed(1013, "try again later")).crowded
+    assert not of_status(Declined(403), now=0).crowded
+
+
 def test_a_server_that_names_a_time_is_not_asked_before() -> None:
     """The longer of backoff and Retry-After, and never longer than five minutes."""
     backoff = Backoff(lambda: 0.5)
