@@ -67,8 +67,9 @@ def gaps_fill(
     if (gap is None) != (since is not None) or (gap is not None and until is not None):
         raise click.UsageError("--from and --to go with --gateway")
     config = load(path)
+    request = None if gap is not None else _of_span(config, gateway or "", since or "", until)
     gaps, last = _latest(config)
-    request = _of_gap(config, gaps, gap) if gap is not None else _of_span(config, gateway or "", since or "", until)
+    request = request or _of_gap(config, gaps, gap or "")
     running = _runs(config)
     if not running and no_wait:
         raise click.UsageError("no bridge runs that it could be left to")

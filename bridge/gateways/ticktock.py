@@ -179,7 +179,13 @@ class TickTock(Gateway):
         if self._rest is None:  # a replay over AMQP is asked for over REST too
             return None
         replay = None if self._amqp is None else self._amqp.replay
-        return TickTockRecoverer(self._settings.recovery, self._rest, replay, interval=self._settings.recovery.interval)
+        return TickTockRecoverer(
+            self._settings.recovery,
+            self._rest,
+            replay,
+            interval=self._settings.recovery.interval,
+            now=self._fleet.outside.wall,
+        )
 
     async def run(self) -> None:
         """Hold the streams until cancelled."""

@@ -15,6 +15,7 @@ from bridge.gateways.hole import Basin, Filled, Hole, RecoverySettings
 from bridge.gateways.replay import Outcome
 from bridge.gateways.rest import Rest
 from bridge.gateways.settlements import Settlements
+from bridge.recovery import REQUESTED
 
 #: The cursor of the log.
 SETTLEMENTS: Final = "settlements"
@@ -30,7 +31,7 @@ class Replayer(Protocol):
 
 
 class TickTockRecoverer:
-    """See `bridge.gateways.hole.Recoverer`. replay: None where AMQP is not configured."""
+    """See `bridge.gateways.hole.Recoverer`. replay: None where AMQP is not configured. now: ms since the epoch."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class TickTockRecoverer:
         replay: Replayer | None,
         *,
         interval: float | None,
+        now: Callable[[], int],
         log: Callable[[Rest], Settlements] = Settlements,
     ) -> None:
         """See the class."""
@@ -47,15 +49,18 @@ class TickTockRecoverer:
         self._rest = rest
         self._settlements = log(rest)
         self._replay = replay
+        self._now = now
+        #: Since when the last replay that was complete went back, and when it was asked for (ms).
+        self._replayed: tuple[int, int] | None = None
 
     async def recover(self, hole: Hole, basin: Basin) -> Filled:
         """See `Recoverer`."""
         good, said = await self._log(hole, basin)
         told = [said]
         if self._replay is not None:
-            outcome = await self._replay(max(hole.begin - EARLIER, 0), connection=basin.connection)
-            good = good or outcome.complete
-            told.append(_replayed(outcome))
+            complete, said = await self._over_amqp(self._replay, hole, basin)
+            good = good or complete
+            told.append(said)
         told.append(_MISSING)
         return Filled("partly" if good else "lost", "; ".join(told))
 
@@ -73,6 +78,19 @@ class TickTockRecoverer:
             return
         async for page in self._settlements.after(cursor):
             await basin.pour(page.since(floor), cursor=(SETTLEMENTS, page.cursor))
+
+    async def _over_amqp(self, replay: Replayer, hole: Hole, basin: Basin) -> tuple[bool, str]:
+        """Have it replayed, unless that was done for another connection's gap of the time; whether it was complete."""
+        since = max(hole.begin - EARLIER, 0)
+        if self._replayed is not None and hole.cause != REQUESTED:
+            began, asked = self._replayed
+            if began <= since and hole.until <= asked:
+                return True, "replay over AMQP, for another gap of that time"
+        asked = self._now()
+        outcome = await replay(since, connection=basin.connection)
+        if outcome.complete:
+            self._replayed = outcome.after, asked
+        return outcome.complete, _replayed(outcome)
 
     async def _log(self, hole: Hole, basin: Basin) -> tuple[bool, str]:
         """Read the log; whether all of it that the hole may have missed was there, or some, and in words."""

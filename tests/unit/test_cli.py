@@ -602,6 +602,24 @@ def test_verify_ends_with_1_and_names_what_is_wrong(run: Run, config: str, prove
     assert facts["gaps"][0]["from"] == 1778414400000
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "either a gap's id or --gateway"),
+        (["x", "--gateway", "cs2"], "either a gap's id or --gateway"),
+        (["x", "--to", "1h"], "--from and --to go with --gateway"),
+        (["--gateway", "cs2"], "--from and --to go with --gateway"),
+        (["--gateway", "other", "--from", "1h"], "there is no gateway 'other'"),
+        (["--gateway", "cs2", "--from", "1h", "--to", "2h"], "--from must be before --to"),
+        (["--gateway", "cs2", "--from", "beginning"], "--from must be before --to"),
+    ],
+)
+def test_what_is_to_be_filled_must_be_said(words: list[str], why: str, run: Run, config: str) -> None:
+    """Before Kafka is asked for anything."""
+    code, _, error = run("gaps", "fill", "-c", config, *words)
+    assert (code, why in error) == (2, True), error
+
+
 def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest record of each; those that are asked for."""
     records = [

@@ -986,3 +986,54 @@ class TestXml:
         piping.adopt(known, gaps)
         piping.process(0, [frame(self.ODDS, source=AMQP)], NOW)
         assert gaps.drain(1) == []
+
+
+class TestAskedFor:
+    """What the gateway was asked for goes the way of any frame, counts for its gap, and moves the cursors."""
+
+    GAP = "cs2/list/1000/0"
+
+    def asked(self, known: Memory) -> tuple[Pipeline, Outages]:
+        """A pipeline with a gap that is being asked for."""
+        tracker = outages(known)
+        tracker.request({"gateway": "cs2", "gap": self.facts()}, "0", NOW)
+        piping = pipeline(known)
+        piping.adopt(known, tracker)
+        return piping, tracker
+
+    def facts(self) -> dict[str, Any]:
+        """The gap as its last record has it."""
+        return {
+            "id": self.GAP, "gateway": "cs2", "connection": "list", "since": 1000, "until": 2000, "cause": "disconnect",
+            "state": "lost",
+        }  # fmt: skip
+
+    def test_records_count_for_their_gap_and_repetitions_do_not(self) -> None:
+        """One of two rows came over the stream before; nothing is taken for a sign of life of a connection."""
+        known = memory()
+        piping, tracker = self.asked(known)
+        rows = [raw("bet_settlement", {"id": number, "match_id": "m"}, seq=None) for number in (1, 2)]
+        found = [Frame("cs2", f"fill:{self.GAP}", NOW, REST, row) for row in rows]
+        judged = event("recovered", gap=self.GAP, state="partly", how="settlements")
+        batch = piping.process(0, [frame(rows[0]), *found, judged], NOW)
+        assert [headers(record)["source"] for record in batch.records if record.topic != "gaps"] == [b"stream", b"rest"]
+        assert [(gap["state"], gap["recovered"], gap["how"]) for gap in gaps(batch)] == [("partly", 1, "settlements")]
+        assert {each.connection for each in tracker.drain(4, NOW)} == {"list"}
+
+    def test_a_cursor_moves_with_its_event(self) -> None:
+        """The next ledger entry says so."""
+        known = memory()
+        moved = json.dumps({"event": "cursor", "name": "cs2/settlements", "value": "7"}).encode()
+        pipeline(known).process(0, [Frame("cs2", "", NOW, EVENT, moved)], NOW)
+        assert known.cursors.drain(NOW, 3_600_000) == {"cs2/settlements": "7"}
+
+    def test_a_request_is_taken_once(self) -> None:
+        """Also where the topic is read again from its beginning."""
+        known = memory()
+        piping = pipeline(known)
+        span = {"gateway": "cs2", "since": 1000, "until": 2000}
+        batch = piping.process(0, [event("request", offset=4, request=span)], NOW)
+        assert [gap["cause"] for gap in gaps(batch)] == ["requested"]
+        again = [event("request", offset=offset, request=span) for offset in (3, 4)]
+        assert not piping.process(1, again, NOW).records
+        assert known.cursors == {"requests": "5"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from bridge.errors import Refused
@@ -83,6 +84,7 @@ def recoverer(
         cast("Rest", None),
         None if outcome is None else replay,
         interval=60,
+        now=lambda: 10 * HOUR,
         log=lambda _: cast("Settlements", log),
     )
 
@@ -134,6 +136,21 @@ async def test_the_replay_begins_before_the_gap() -> None:
     filled = await recoverer(Log(2), COMPLETE, asked).recover(missing(), Bowl())
     assert asked == [(3 * HOUR - OVERLAP - EARLIER, "fill:x")]
     assert filled.how.startswith("all settlements over REST; replay over AMQP; ")
+
+
+async def test_one_replay_serves_the_gaps_of_several_connections() -> None:
+    """Each match has a stream of its own, and all break together; a later gap, and one by hand, are asked for anew."""
+    asked: list[tuple[int, str]] = []
+    since = 3 * HOUR - OVERLAP - EARLIER
+    one = recoverer(Log(2), msgspec.structs.replace(COMPLETE, after=since), asked)
+    await one.recover(missing(), Bowl())
+    filled = await one.recover(missing(), Bowl())
+    assert "replay over AMQP, for another gap of that time" in filled.how
+    assert len(asked) == 1
+    later = msgspec.structs.replace(missing(), since=11 * HOUR, until=12 * HOUR)
+    for more, count in ((later, 2), (msgspec.structs.replace(missing(), cause="requested"), 3)):
+        await one.recover(more, Bowl())
+        assert len(asked) == count
 
 
 async def test_a_refused_log_leaves_the_replay_and_nothing_leaves_it_lost() -> None:
