@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bridge import aside
+from bridge.batch import Undisposed
 from bridge.beginning import begin
 from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
 from bridge.filling import Desk
 from bridge.frame import Record
 from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
 from bridge.link import LINK_BYTES
-from bridge.pipeline import STAGE, Undisposed
+from bridge.pipeline import STAGE
 from bridge.plan import Course, Outdated
 from bridge.publisher import Aborted, GivenUp
 from bridge.standby import Pending, Watch
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from bridge.batch import Batch
     from bridge.journal import Journal
     from bridge.ledger_reader import LedgerReader
     from bridge.ops.tally import Tally
-    from bridge.pipeline import Batch, Pipeline
+    from bridge.pipeline import Pipeline
     from bridge.publisher import Publisher
     from bridge.recovery import Outages
 

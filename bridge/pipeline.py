@@ -6,17 +6,17 @@ ledger entry must say. No socket, no clock, no Kafka: the same frames, window an
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import xxhash
 
 from bridge import dedupe
+from bridge.batch import Batch, Undisposed
 from bridge.cursors import REQUESTS
+from bridge.dead_letter import dead_letter
 from bridge.dedupe import ORDER, TRIPLE
-from bridge.errors import BadFrame, LaneError
+from bridge.errors import BadFrame
 from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record, fills
 from bridge.lanes import MOVED
 from bridge.lanes import moved as read_moved
@@ -43,8 +43,6 @@ STAGE: Final = 200
 TAUGHT: Final = 60_000
 #: So many of them are remembered at most.
 MANY_TAUGHT: Final = 10_000
-#: Longest `detail` of a dead letter, in characters.
-DETAIL: Final = 500
 #: So much earlier (ms) than it came here another process may have published a frame: its line was quicker, or its clock.
 LAG: Final = 2000
 #: For so long (ms) after a takeover, frames may still arrive that are older than what the process before published: a
@@ -56,56 +54,9 @@ _OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
 _SOURCES: Final = {source: ("source", source.encode()) for source in (STREAM, REST, AMQP, STANDBY, REPLAY)}
 
 
-@dataclass
-class Batch:
-    """What one transaction holds.
-
-    position: all frames of the journal before it are disposed of with it. now: when it was made, ms since the epoch.
-    """
-
-    position: int
-    now: int
-    records: list[Record] = field(default_factory=list)
-    #: For each record the position of its frame.
-    owners: list[int] = field(default_factory=list)
-    codes: bytearray = field(default_factory=bytearray)
-    hashes: bytearray = field(default_factory=bytearray)
-    learned: list[Learned] = field(default_factory=list)
-    #: When (ms) the published frames were received, for the latency.
-    received: list[int] = field(default_factory=list)
-    #: (sha256, bytes) of frames that not even a dead letter can hold.
-    oversize: list[tuple[str, bytes]] = field(default_factory=list)
-    #: Since when (ms) frames must have been received to be provably unpublished, mostly 0.
-    provable: int = 0
-    #: (position, frame) that nobody can prove unpublished: set aside, not published.
-    expired: list[tuple[int, Frame]] = field(default_factory=list)
-    #: The file that keeps them: one name for each, whatever the journal.
-    kept: str = ""
-    #: Of the first records, see `bridge.link`; the lane's to make.
-    links: bytearray = field(default_factory=bytearray)
-    #: What the ledger must know of chains, see `bridge.continuity`.
-    chains: bytes = b""
-    #: For each state among the codes, its time by the gateway, see `bridge.route.Sighting`.
-    orders: bytearray = field(default_factory=bytearray)
-    frames: int = 0
-
-    def __bool__(self) -> bool:
-        """Whether there is anything that only a transaction can settle."""
-        return bool(self.codes or self.records or self.learned or self.chains)
-
-
 #: Of a frame that is to be published: its position, itself, as it was read, its key, whether it collides, and its entity
 #: where it is late in a chain.
 _Fresh: TypeAlias = "tuple[int, Frame, Sighting, str, bool, str | None]"
-
-
-class Undisposed(LaneError):
-    """Our own code failed on a frame. position: of the frame in the journal."""
-
-    def __init__(self, position: int, error: Exception) -> None:
-        """error: what was raised; its text may quote the frame, so only its type is told."""
-        super().__init__(f"{type(error).__name__} on the frame at {position}")
-        self.position = position
 
 
 class Pipeline:
@@ -598,26 +549,19 @@ class Pipeline:
             return
         batch.codes.append(dedupe.IDENTIFIED | Disposition.DEAD_LETTER)
         batch.hashes += TRIPLE.pack(identity, 0, 0)
-        headers: Headers = [
-            ("gateway", gateway.gateway.encode()),
-            ("reason", bad.reason.encode()),
-            ("detail", bad.detail[:DETAIL].encode(errors="replace")),
-            ("received", b"%d" % frame.received),
-        ]
-        if bad.path:
-            headers.append(("path", bad.path[:DETAIL].encode(errors="replace")))
-        if known:
-            headers.append(("type", known.encode(errors="replace")))
-        value = raw
-        limit = 0 if position in self.unfit else gateway.max_dead_letter
-        if len(raw) > limit:
-            digest = hashlib.sha256(raw).hexdigest()
-            headers += [("size", b"%d" % len(raw)), ("sha256", digest.encode())]
-            batch.oversize.append((digest, raw))
-            value = raw[:limit]
         learned = self._memory.learned.get(gateway.gateway, own or "")
-        key = (frame.hint or learned or own or gateway.gateway).encode(errors="replace")
-        batch.records.append(Record(gateway.dead_letters, key, value, headers, frame.received))
+        limit = 0 if position in self.unfit else gateway.max_dead_letter
+        record, digest = dead_letter(
+            frame,
+            bad,
+            topic=gateway.dead_letters,
+            key=frame.hint or learned or own or gateway.gateway,
+            frame_type=known,
+            limit=limit,
+        )
+        if digest is not None:
+            batch.oversize.append((digest, raw))
+        batch.records.append(record)
         batch.owners.append(position)
         self.dead[gateway.gateway, bad.reason] = self.dead.get((gateway.gateway, bad.reason), 0) + 1
 

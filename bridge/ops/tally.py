@@ -6,9 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bridge.batch import Batch
     from bridge.journals import Journals
     from bridge.ops.metrics import Metrics
-    from bridge.pipeline import Batch, Pipeline
+    from bridge.pipeline import Pipeline
     from bridge.recovery import Outages
 
 

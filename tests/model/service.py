@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
+    from bridge.batch import Batch
     from bridge.frame import Frame
     from bridge.ledger import Connection
-    from bridge.pipeline import Batch
     from tests.model.process import Process
 
 LEDGER: Final = "ledger"

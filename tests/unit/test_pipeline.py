@@ -11,12 +11,13 @@ from typing import Any
 import fastavro
 import pytest
 
+from bridge.batch import Batch, Undisposed
 from bridge.catalog import Catalog
 from bridge.dedupe import TRIPLE, Window
 from bridge.frame import AMQP, EVENT, REPLAY, REST, STREAM, Frame, Record
 from bridge.lanes import Origin, wrap
 from bridge.ledger import ENTRY, FIRST, Connection, Entry, Memory
-from bridge.pipeline import LAG, WARY, Batch, Pipeline, Undisposed
+from bridge.pipeline import LAG, WARY, Pipeline
 from bridge.recovery import GapWriter, Outages
 from bridge.route import Route, Sighting, Ways
 from bridge.standby import Handover, Outage, Pending, Seen
