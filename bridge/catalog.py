@@ -132,7 +132,7 @@ class Catalog:
                 raise ConfigError("this kind of gateway has schemas already", where=str(folder), mend="rename it")
             else:
                 kinds[folder.name] = _kind(folder)
-        history = {name: _older(root / HISTORY / OWN / name) for name in records}
+        history = {name: _older(root / HISTORY / OWN / name, now) for name, now in records.items()}
         return cls(MappingProxyType(kinds), MappingProxyType(records), MappingProxyType(history))
 
     def kind(self, name: str) -> Kind:
@@ -181,13 +181,13 @@ def _own(folder: Path) -> Iterator[tuple[str, Schema]]:
         yield path.stem, schema
 
 
-def _older(folder: Path) -> Sequence[Schema]:
-    """The schemas ``1.avsc``, ``2.avsc`` … of a folder; none where there is no such folder."""
+def _older(folder: Path, now: Schema) -> Sequence[Schema]:
+    """The schemas ``1.avsc``, ``2.avsc`` … of a folder but the one of now; none where there is no such folder."""
     schemas = []
     for path in sorted(folder.glob("*.avsc"), key=lambda each: int(each.stem)):
         schemas.append(read(path))
         parse(path, schemas[-1])
-    return tuple(schemas)
+    return tuple(schema for schema in schemas if schema != now)
 
 
 def _kind(folder: Path) -> Kind:
