@@ -25,7 +25,7 @@ from tests.running import until
 async def replay(service: Service, since: int) -> Outcome:
     """Have the first gateway of a running bridge replay; it must be one that can."""
     await until(lambda: service.ready()[0], what="ready")
-    gateway: Any = service._gateways[0]  # until gaps are wired to it, only tests ask for a replay
+    gateway: Any = service._gateways[0]  # by itself it replays only what a gap needs
     outcome: Outcome = await gateway.replay(since)
     return outcome
 

@@ -78,7 +78,9 @@ class Feed:
         #: Its own name, so that no test meets another's queue.
         self.gateway = prefix.rstrip(".")
         amqp = {"url": broker.url, "exchange": self.gateway, "patience": patience}
-        settings = ticktock(sim, silence="600s", rest={"url": sim.rest_url}, recovery={"amqp": amqp})
+        # Gaps are not filled by themselves here: each replay is one that a test asked for.
+        recovery = {"amqp": amqp, "gaps": False}
+        settings = ticktock(sim, silence="600s", rest={"url": sim.rest_url}, recovery=recovery)
         self.config = configuration({self.gateway: settings}, kafka=kafka, prefix=prefix)
         assert sim.feed is not None
         self.publisher: FeedPublisher = sim.feed
