@@ -12,23 +12,22 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 
-from bridge import __version__, kafka, topics
+from bridge import __version__, grounds, kafka, topics
 from bridge.catalog import Catalog
-from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
-from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
+from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.filling import Filling
 from bridge.frame import EVENT, Frame
 from bridge.gateways import kinds, schemas
 from bridge.gateways.gateway import Outside
+from bridge.grounds import Grounds
 from bridge.intake import Intake
 from bridge.journals import Journals, opened_by
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
@@ -39,12 +38,11 @@ from bridge.link import Linker
 from bridge.ops import http
 from bridge.ops.metrics import Metrics
 from bridge.ops.tally import Tally
-from bridge.pipeline import HEADROOM, MAX_VALUE, Pipeline
+from bridge.pipeline import MAX_VALUE, Pipeline
 from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner
 from bridge.publisher import GivenUp, Publisher
 from bridge.recovery import GapWriter, Outages
-from bridge.registry import Registry
 from bridge.requests import Request, Requests, facts
 from bridge.route import Route, Ways
 from bridge.topics import Role
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
     from bridge.gateways.gateway import Gateway
     from bridge.ledger import Connection
     from bridge.reload import Change
-    from bridge.topics import TopicPlan
 
 #: How often (s) Kafka or the registry is asked again while it does not answer.
 RETRY: Final = 1.0
@@ -70,18 +67,6 @@ STUCK: Final = 60.0
 SILENT: Final = 5.0
 
 log = structlog.get_logger(__name__)
-
-
-class _Found(NamedTuple):
-    """What must be known before lanes can start.
-
-    partitions: of the ledger. framing: (topic, type) → what goes before the Avro bytes. limits: largest value (bytes) that
-    each topic takes, where that is known.
-    """
-
-    limits: Mapping[str, int]
-    partitions: int
-    framing: Mapping[tuple[str, str], bytes]
 
 
 class Service:
@@ -334,11 +319,11 @@ class Service:
 
     async def _start_lanes(self, journals: Journals, filling: Filling) -> None:
         """Find schema ids, topics and the plan of lanes, then start them; asks again while Kafka or the registry is away."""
-        found: _Found | None = None
+        found: Grounds | None = None
         while found is None:
             try:
-                framing = await asyncio.to_thread(self._framing)
-                found = _Found(*await asyncio.to_thread(self._ensure_topics), framing)
+                framing = await asyncio.to_thread(grounds.framing, self.config, self._plan)
+                found = Grounds(*await asyncio.to_thread(self._ensure_topics), framing)
             except Unreachable as error:
                 await self._wait_for(error)
         planner = self._planner(found)
@@ -375,44 +360,11 @@ class Service:
         for lane in self._lanes:
             await asyncio.to_thread(lane.join, timeout)
 
-    def _framing(self) -> dict[tuple[str, str], bytes]:
-        """(topic, type) → what goes before the Avro bytes: schema id or fingerprint. Blocking."""
-        subjects = topics.subjects(self._plan)
-        settings = self.config.registry
-        if settings is None:
-            return {(each.topic, each.type): SINGLE_OBJECT + fingerprint(each.schema) for each in subjects}
-        with Registry(settings, cache=Path(self.config.journal.path)) as registry:
-            ids = registry.resolve_all(self._plan)
-        return {(each.topic, each.type): b"\0" + ids[each.subject].to_bytes(4, "big") for each in subjects}
-
     def _ensure_topics(self) -> tuple[dict[str, int], int]:
-        """Make missing topics, where the configuration lets us. Blocking.
+        """See `bridge.grounds.ensure_topics`."""
+        return grounds.ensure_topics(self.config, self._plan)
 
-        Returns the largest record value (bytes) that each topic takes, where that can be seen, and the partitions of the
-        ledger.
-        """
-        admin = kafka.Admin(self.config)
-        states = (topics.apply if self.config.topics.create else topics.compare)(admin, self._plan)
-        for state in states:
-            if state.unusable is not None:
-                raise ConfigError(state.unusable, where=f"topic {state.plan.name}")
-            for line in (*state.differences, *state.notes):
-                log.warning("topic_differs", topic=state.plan.name, difference=line)
-        counts = Counter(state.state for state in states)
-        if counts["missing"]:
-            first = next(state.plan.name for state in states if state.state == "missing")
-            more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""
-            raise ConfigError(f"topic {first}{more} missing", where="kafka", mend="run `feedbridge topics apply`")
-        log.info("topics", **counts)
-        limits = {
-            state.plan.name: min(state.limit - min(HEADROOM, state.limit // 4), MAX_VALUE)
-            for state in states
-            if state.limit is not None
-        }
-        ledger = next(state for state in states if state.plan.role is Role.LEDGER)
-        return limits, ledger.partitions or self.config.lanes.count
-
-    def _planner(self, found: _Found) -> Planner:
+    def _planner(self, found: Grounds) -> Planner:
         config = self.config
         writer = self._gap_writer(found.framing)
 
@@ -462,7 +414,7 @@ class Service:
         topic = topics.own_name(self.config, Role.LEDGER)
         return LedgerReader(consumer, self._ledger_codec, topic=topic, partition=partition, reports=reports)
 
-    def _lane(self, number: int, journals: Journals, plan: Plan, found: _Found, filling: Filling) -> Lane:
+    def _lane(self, number: int, journals: Journals, plan: Plan, found: Grounds, filling: Filling) -> Lane:
         config = self.config
         writer = self._gap_writer(found.framing)
 
@@ -528,24 +480,12 @@ class Service:
                 gateway=name,
                 kind=self._catalog.kind(settings.kind),
                 control=kinds()[settings.kind].control,
-                topics=_topics_of(name, self._plan, framing),
+                topics=grounds.topics_of(name, self._plan, framing),
                 dead_letters=topics.dead_letters_name(self.config, name),
                 owner=kinds()[settings.kind].owner,
             )
             for name, settings in self.config.gateways.items()
         ]
-
-
-def _topics_of(
-    gateway: str, plan: list[TopicPlan], framing: Mapping[tuple[str, str], bytes]
-) -> dict[str, list[tuple[str, bytes]]]:
-    """Type → its topics with their framing."""
-    found: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-    for topic in plan:
-        if topic.gateway == gateway and topic.role is Role.DATA:
-            for name in topic.types:
-                found[name].append((topic.name, framing.get((topic.name, name), b"")))
-    return dict(found)
 
 
 __all__ = ["BridgeError", "Service"]
