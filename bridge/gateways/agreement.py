@@ -80,8 +80,8 @@ class Agreement:
         self._protocol = protocol
         self._told = told
         self._differs = differs
-        #: Generation of the present or last connection.
-        self.generation: Generation | None = None
+        #: Generation of the present or last connection; before the first, what the configuration says.
+        self.generation: Generation | None = None if protocol == "auto" else protocol
         #: What is refused and will not be asked again with this key, and what is asked again some time.
         self.lasting: list[Refusal] = []
         self.passing: list[Refusal] = []
