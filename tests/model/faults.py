@@ -168,7 +168,9 @@ def _restarted(scene: Scene, count: int, more: int) -> str | None:
 
 
 def _again(scene: Scene, host: Host, count: int) -> None:
-    """Restart a process with so many lanes."""
+    """Restart a process with so many lanes, unless all is to be well again by now."""
+    if scene.world.now >= scene.until:
+        return
     host.lanes = count
     process = host.process
     if process is None or process.stopping or process.frozen:
