@@ -1,5 +1,5 @@
-# Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), and RabbitMQ
-# or Debian's apt to fetch it with.
+# Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), Go, Node, and
+# RabbitMQ and kcat or Debian's apt to fetch them with.
 
 PYTHON ?= python3
 # More options for the lock files, e.g. make lock LOCK=--upgrade

@@ -154,7 +154,9 @@ async def test_trades_of_a_market_outage_are_all_there_once_and_books_end_as_the
         left = unsent(sim)
         trades -= trades_in(left)
         books = {
-            token: min([market.books[outcome].seq, *(each.seq - 1 for each in left if each.entity == token and each.seq)])
+            token: min(
+                [market.books[outcome].seq, *(each.seq - 1 for each in left if each.entity == token and each.seq)]
+            )
             for market in sim.stream.world.markets
             for outcome, token in enumerate(market.tokens)
         }
