@@ -237,14 +237,16 @@ def _calm(scene: Scene) -> list[str]:
     """Wait until everything is published; say why, if it never is."""
     world = scene.world
     world.run(END + LAST_WORDS[: scene.lanes][-1] + 0.1)
-    why = ""
+    why, sent = "", -1
     while world.now < END + CALM:
         failed = [host.process.failed for host in scene.hosts if host.process is not None and host.process.failed]
         if failed:
             return [f"a lane failed: {failed[0].strip()}"]
         why = _unsettled(scene)
-        if not why:
+        # What was sent at this very moment has not arrived yet.
+        if not why and sent == len(scene.feed.emissions):
             return []
+        sent = len(scene.feed.emissions)
         world.run(world.now + LOOK)
     return [f"not settled after {CALM:.0f} s of calm: {why}"]
 

@@ -133,7 +133,11 @@ class Service:
         )
         for lane in self.journals:
             host.record(self.journals[lane]).opened(self.journals[lane], careless=host.careless)
-        self.spread = self._spread()
+        try:
+            self.spread = self._spread()
+        except OSError:  # the disk is full; the process ends, and its lock with it
+            self.journals.close()
+            raise
 
     def _spread(self) -> Callable[[list[Frame]], dict[int, list[Frame]]] | None:
         """As `bridge.service` has it."""
