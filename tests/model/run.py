@@ -207,6 +207,7 @@ def _heal(scene: Scene) -> None:
     broker.slow = broker.markers_late = broker.lose_answer = broker.lose_request = 0.0
     broker.down = scene.feed.down = False
     for host in scene.hosts:
+        host.lanes = scene.lanes
         host.line.lose_answers = host.line.lose_requests = 0
         host.line.heal()
         host.prepared.clear()
@@ -223,10 +224,9 @@ def _heal(scene: Scene) -> None:
                 host.process.fuse = None
             if host.process.stopping:
                 scene.restart(host, 3.0)
-            elif host.lanes != scene.lanes:
+            elif host.process.service.count != scene.lanes:
                 host.process.terminate()
                 scene.restart(host, 3.0)
-        host.lanes = scene.lanes
     # A lane whose matches say nothing hears once a second that the connections flow.
     for delay in LAST_WORDS[: scene.lanes]:
         scene.world.later(delay, scene.feed.last_words)

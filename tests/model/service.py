@@ -120,14 +120,16 @@ class Service:
         """Open the journals, move into them what those of another plan hold."""
         self.process = process
         host, world = process.host, process.world
+        #: Lanes, as it was started with; the next process on this host may have another number.
+        self.count = host.lanes
         self.codec = entry_codec()
         self.lanes: list[Lane] = []
         self._outdated = False
         self.over = False
         self.journals = Journals.open(
             host.folder,
-            count=host.lanes,
-            lanes=range(host.lanes),
+            count=self.count,
+            lanes=range(self.count),
             max_bytes=host.settings.journal,
             opened=opened_by(process.instance, world.wall()),
         )
@@ -142,14 +144,14 @@ class Service:
     def _spread(self) -> Callable[[list[Frame]], dict[int, list[Frame]]] | None:
         """As `bridge.service` has it."""
         host = self.process.host
-        if host.lanes == 1:
+        if self.count == 1:
             self.journals.move(lambda frames: {0: list(frames)})
             return None
         made = route(host.version)
         ways = {made.gateway: Ways(made, seq_scope="global", max_value=MAX_VALUE)}
         span = host.settings.window
-        self.journals.move(Router(count=host.lanes, held=range(host.lanes), ways=ways, span=span).spread)
-        return Router(count=host.lanes, held=self.journals, ways=ways, span=span).spread
+        self.journals.move(Router(count=self.count, held=range(self.count), ways=ways, span=span).spread)
+        return Router(count=self.count, held=self.journals, ways=ways, span=span).spread
 
     def plan(self) -> Plan | None:
         """Find the plan of lanes; None: there is none for this process, or it is to stop. On a strand."""
@@ -160,7 +162,7 @@ class Service:
 
         planner = Planner(
             Means(
-                count=process.host.lanes,
+                count=self.count,
                 partitions=LANES,
                 instance=process.instance,
                 ledger_topic=LEDGER,
@@ -258,7 +260,7 @@ class Service:
         return Lane(
             Parts(
                 lane=number,
-                lanes=host.lanes,
+                lanes=self.count,
                 instance=process.instance,
                 ledger_topic=LEDGER,
                 journal=self.journals[number],
