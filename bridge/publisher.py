@@ -157,14 +157,7 @@ class Publisher:
         try:
             self._repeat(self._producer.begin_transaction)
             for partition, record in (*((-1, each) for each in records), *entries.items()):
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    partition=partition,
-                    headers=record.headers,
-                    timestamp=record.timestamp,
-                )
+                self._when_room(record, partition=partition)
             self._repeat(lambda: self._producer.commit_transaction(CALL))
         except FAILURES as error:  # of produce()
             raise self._abort(_failure(error)) from error

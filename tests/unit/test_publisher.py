@@ -255,6 +255,19 @@ def commit(*, full: int = 0, refused: bool = False) -> Refusing:
 
 
 @pytest.mark.parametrize("full", [1, 2, 3])
+def test_a_plan_waits_for_a_full_queue_too(full: int) -> None:
+    """An error there would end the process."""
+    reports = kafka.Reports()
+    client: Any = Refusing(reports, full=full)
+    publisher = Publisher(
+        client, transactional_id="lane", reports=reports, waiting=lambda _: None, give_up=lambda: False
+    )
+    entry = Record("ledger", b"0", b"entry", [], 1)
+    publisher.announce({0: entry, 1: entry}, [Record("gaps", b"k", b"v", [], 1)])
+    assert (client.taken, client.committed) == (["gaps", "ledger", "ledger"], True)
+
+
+@pytest.mark.parametrize("full", [1, 2, 3])
 def test_a_full_queue_is_waited_for(full: int) -> None:
     """For the records and for the ledger entry."""
     client = commit(full=full)
