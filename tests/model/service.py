@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from bridge import kafka
 from bridge.codec import SINGLE_OBJECT, fingerprint
@@ -72,6 +72,14 @@ def route(version: int) -> Route:
 class Kept(Journal):
     """The product's journal, whose reader waits in simulated time, and which tells the oracle what it took."""
 
+    @classmethod
+    def open(cls, *args: Any, **options: Any) -> Self:
+        """Open it, also one of another plan, and tell what is there."""
+        journal: Any = super().open(*args, **options)
+        host = Current.process.host
+        host.record(journal).opened(journal, careless=host.careless)
+        return journal
+
     def append(self, frames: Sequence[Frame]) -> int:
         """Append, then tell."""
         first = super().append(frames)
@@ -133,8 +141,6 @@ class Service:
             max_bytes=host.settings.journal,
             opened=opened_by(process.instance, world.wall()),
         )
-        for lane in self.journals:
-            host.record(self.journals[lane]).opened(self.journals[lane], careless=host.careless)
         try:
             self.spread = self._spread()
         except OSError:  # the disk is full; the process ends, and its lock with it
