@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge import kafka
 from bridge.codec import SINGLE_OBJECT, fingerprint
@@ -73,9 +73,9 @@ class Kept(Journal):
     """The product's journal, whose reader waits in simulated time, and which tells the oracle what it took."""
 
     @classmethod
-    def open(cls, *args: Any, **options: Any) -> Self:
+    def open(cls, *args: Any, **options: Any) -> Journal:
         """Open it, also one of another plan, and tell what is there."""
-        journal: Any = super().open(*args, **options)
+        journal = super().open(*args, **options)
         host = Current.process.host
         host.record(journal).opened(journal, careless=host.careless)
         return journal
