@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
@@ -134,11 +135,18 @@ def test_with_three_brokers_two_acknowledge(cluster3: KafkaCluster, topic_prefix
     assert {state.state for state in apply(admin, plan(config, CATALOG))} == {"created"}
     name = f"{topic_prefix}cs2.match.updated"
     assert settings(admin, name)["min.insync.replicas"] == "2"
-    assert len(admin.metadata().topics[name].partitions[0].replicas) == 3
+    assert [len(each.replicas) for each in partitions(admin, name)] == [3]
     single = config_for(cluster3, f"{topic_prefix}one.", partitions=1, replication_factor=1)
     apply(admin, plan(single, CATALOG))
-    (partition,) = admin.metadata().topics[f"{topic_prefix}one.cs2.unknown"].partitions.values()
-    assert len(partition.replicas) == 1
+    assert [len(each.replicas) for each in partitions(admin, f"{topic_prefix}one.cs2.unknown")] == [1]
+
+
+def partitions(admin: Admin, topic: str) -> list[Any]:
+    """The partitions of a topic; each broker hears of a new one in its own time."""
+    deadline = time.monotonic() + 30
+    while topic not in (found := admin.metadata().topics):
+        assert time.monotonic() < deadline, f"{topic} is not there"
+    return list(found[topic].partitions.values())
 
 
 def test_the_largest_record_is_taken(kafka: Kafka, topic_prefix: str) -> None:
