@@ -166,6 +166,13 @@ class Window:
             elif order and (last := self._last.get(entity)) is not None and order > last[2]:
                 self._last[entity] = (last[0], last[1], order)  # it still was so at that time
 
+    def place(self, now: int) -> tuple[array[int], array[int], int]:
+        """The slice for a frame to be remembered: its identities, its contents, for how many more it has room."""
+        current = self._slice
+        if now > self._until or len(current.identities) >= SLICE_IDENTITIES:
+            current = self._turn(now)
+        return current.identities, current.contents, SLICE_IDENTITIES - len(current.identities)
+
     def replay(self, codes: bytes, hashes: bytes, at: int, orders: bytes = b"") -> None:
         """Take in the frames of one ledger entry, in order. at: the entry's time (ms). orders: of those that are states."""
         if not orders:

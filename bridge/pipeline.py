@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 import xxhash
 
-from bridge import dedupe
+from bridge import dedupe, native
 from bridge.batch import Batch, Undisposed
 from bridge.cursors import REQUESTS
 from bridge.dead_letter import dead_letter
@@ -23,7 +23,7 @@ from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
-from bridge.route import NEWEST_EVENT, OLDEST_EVENT, Counts, Route, Sighting, Ways
+from bridge.route import NEWEST_EVENT, OLDEST_EVENT, SIGHTINGS, Counts, Route, Sighting, Ways
 from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ HEADROOM: Final = 128 << 10
 MAX_VALUE: Final = (16 << 20) - HEADROOM
 #: Frames that go through one stage before the first of them goes through the next.
 STAGE: Final = 200
+#: Where one frame was not usual, so many are not asked whether they are, see `bridge.native`.
+UNUSUAL: Final = 8
 #: Ids that were learned are not looked at again for so long (ms).
 TAUGHT: Final = 60_000
 #: So many of them are remembered at most.
@@ -221,7 +223,7 @@ class Pipeline:
         processor's first cache, which is worth a quarter of the time.
         """
         for start in range(0, len(frames), STAGE):
-            some = frames[start : start + STAGE]
+            some = [*frames[start : start + STAGE]]
             if any(frame.source == EVENT for frame in some):
                 some = [_arrived(each, self._memory) if each.source == EVENT else each for each in some]
             sightings = self._sight(batch, some)
@@ -261,14 +263,18 @@ class Pipeline:
             )
             self._add(batch, [gap], position)
 
-    def _sight(self, batch: Batch, frames: Sequence[Frame]) -> list[Sighting | BadFrame | None]:
+    def _sight(self, batch: Batch, frames: list[Frame]) -> list[AnySighting | BadFrame | None]:
         """Read frames; None for what is none, none of ours or set aside, a `BadFrame` for what must be a dead letter."""
         ways, poisoned, provable, until = self._ways, self.poisoned, batch.provable, self._handover.until
-        found: list[Sighting | BadFrame | None] = []
-        position = batch.position
+        found: list[AnySighting | BadFrame | None] = []
+        #: From which index on frames may be read natively, many in one call.
+        usual = 0 if not poisoned and not provable else len(frames)
+        index = 0
         try:
-            for position, frame in enumerate(frames, batch.position):
+            while index < len(frames):
+                frame, position = frames[index], batch.position + index
                 gateway = ways.get(frame.gateway)
+                index += 1
                 if frame.source == EVENT or gateway is None or frame.received < provable:
                     found.append(None)
                 elif position < until and position not in self._handover.waiting:
@@ -277,16 +283,22 @@ class Pipeline:
                     gateway.lost.counts.received += 1
                     found.append(BadFrame(*poisoned[position]))
                 else:
+                    if index > usual and position >= until and gateway.run is not None:
+                        end = gateway.run(frames, index - 1, frame.gateway, STREAM, found)
+                        usual = end + 1 if end >= index else end + UNUSUAL
+                        if end >= index:
+                            index = end
+                            continue
                     try:
                         found.append(gateway.sight(frame))
                     except BadFrame as bad:
                         found.append(bad)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
-            raise Undisposed(position, error) from error
+            raise Undisposed(batch.position + len(found), error) from error
         return found
 
     def _judge(  # noqa: C901, PLR0912, PLR0915 - a call for each frame would cost more than it tidied
-        self, batch: Batch, frames: Sequence[Frame], sightings: Sequence[Sighting | BadFrame | None]
+        self, batch: Batch, frames: list[Frame], sightings: list[AnySighting | BadFrame | None]
     ) -> list[_Fresh]:
         """Have the window judge frames, in order, and note them for the ledger; dead letters and events are dealt with.
 
@@ -297,30 +309,50 @@ class Pipeline:
         window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
         codes, hashes, taught, until = batch.codes, batch.hashes, self._taught, self._handover.until
-        #: The last frame of the connection whose turn it is, and its envelope: of each run of frames one is noted.
+        #: From which index on frames may be judged natively, many in one call.
+        usual = 0 if native.available() and settles < 0 and not wary else len(frames)
+        learn = lambda gateway, pair: self._learn(batch, gateway, (pair,), now)  # noqa: E731 - of this batch
+        #: The last frame of the connection whose turn it is, and what was read: of each run of frames one is noted.
         last: Frame | None = None
-        meta: Any = None
+        told: Any = None
+        index, begin = 0, position
         try:
-            for frame, sighting in zip(frames, sightings, strict=True):
+            while index < len(frames):
+                frame, sighting = frames[index], sightings[index]
                 gateway = frame.gateway
                 if last is not None and (
                     position == settles
-                    or type(sighting) is not Sighting
+                    or type(sighting) not in SIGHTINGS
                     or frame.connection != last.connection
                     or gateway != last.gateway
                 ):
-                    seen(last.gateway, last.connection, last.received, meta)
+                    seen(last.gateway, last.connection, last.received, told.meta)
                     last = None
+                if index >= usual and position >= until and type(sighting) is native.Sighting:
+                    before = len(fresh)
+                    try:
+                        end = native.judge(
+                            window, batch, frames, sightings, index, position, now, STREAM, taught, lookup, learn, fresh
+                        )
+                    except Exception:
+                        position += len(fresh) - before  # one for each frame
+                        raise
+                    usual = end + 1 if end > index else end + UNUSUAL
+                    if end > index:
+                        index, position = end, begin + end
+                        last, told = frames[end - 1], sightings[end - 1]
+                        continue
+                index += 1
                 if position == settles:
                     self._flush(batch, fresh)
                     self._settle(batch, position)
-                if type(sighting) is not Sighting:
+                if type(sighting) not in SIGHTINGS:
                     self._flush(batch, fresh)
                     self._judge_other(batch, frame, sighting, position)
                     position += 1
                     continue
                 if frame.source == STREAM or not fills(frame):
-                    last, meta = frame, sighting.meta
+                    last, told = frame, sighting
                 way, identity, content, entity = sighting.way, sighting.identity, sighting.content, sighting.entity
                 if (wary or position < until) and self._superseded(sighting, position, frame.received):
                     self._outages.late(gateway, frame.connection, None, frame.received, superseded=True)
@@ -351,7 +383,7 @@ class Pipeline:
                         fresh.append((position, frame, sighting, key or gateway, collides, behind))
                 position += 1
             if last is not None:
-                seen(last.gateway, last.connection, last.received, meta)
+                seen(last.gateway, last.connection, last.received, told.meta)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
         batch.position = position
@@ -451,6 +483,25 @@ class Pipeline:
 
     def _publish(self, batch: Batch, fresh: Sequence[_Fresh]) -> None:
         """Make the records of frames, one for each layout."""
+        if not native.available():
+            self._publish_exactly(batch, fresh)
+            return
+        oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until
+        records, owners, times = batch.records, batch.owners, batch.received
+        index = 0
+        while index < len(fresh):
+            before = len(times)
+            try:
+                end = native.publish(
+                    records, owners, times, fresh, index, oldest, newest, until, STREAM, Record, _SOURCES[STREAM]
+                )
+            except Exception as error:  # one time stands there for each frame that was published
+                raise Undisposed(fresh[index + len(times) - before][0], error) from error
+            index = end + (1 if end > index else UNUSUAL)
+            self._publish_exactly(batch, fresh[end:index])
+
+    def _publish_exactly(self, batch: Batch, fresh: Sequence[_Fresh]) -> None:
+        """As `_publish`, whatever the frames are."""
         values: list[bytes] = []
         position = 0
         oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until

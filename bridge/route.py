@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import xxhash
 
-from bridge import dedupe
+from bridge import dedupe, native
 from bridge.canonical import repeats_a_name
-from bridge.codec import Codec, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
+from bridge.codec import Codec, Envelope, MetaCodec, UnknownCodec, canonical, has_duplicate_keys
 from bridge.errors import BadFrame
 from bridge.frame import REST, STREAM
 from bridge.glance import Glance
@@ -98,6 +98,10 @@ class Sighting(msgspec.Struct, gc=False):
         return at if at is not None and received - OLDEST_EVENT <= at <= received + NEWEST_EVENT else 0
 
 
+#: What a frame that was read may be: by Python or natively.
+SIGHTINGS: Final = frozenset({Sighting, *native.SIGHTINGS})
+
+
 class Ways:
     """The compiled ways of one gateway's types."""
 
@@ -123,7 +127,7 @@ class Ways:
             return min((limits.get(topic, max_value) for topic, _ in topics), default=max_value)
 
         self._known = {
-            name: Way(route, frame_type, name, Codec(frame_type), seq_scope=seq_scope, max_value=most(frame_type))
+            name: Way(route, frame_type, name, Codec(frame_type), envelope.decode, seq_scope=seq_scope, max_value=most(frame_type))
             for name, frame_type in route.kind.types.items()
         }
         codecs = {name: way.codec for name, way in self._known.items() if way.publish}
@@ -132,9 +136,22 @@ class Ways:
             envelope.shape,
             nested=route.kind.nested,
         )
+        self._reader = native.reader(
+            [
+                (name, route.kind.types[name], way)
+                for name, way in self._known.items()
+                if way.publish and way.named
+            ],
+            envelope.shape,
+            {name: codec.shape for name, codec in codecs.items() if isinstance(codec, Codec)},
+            nested=route.kind.nested,
+        )
+        self._read = self._reader.read if self._reader is not None else None
+        #: Reads many usual frames in one call, see native/reader.c; None where they can't be read natively.
+        self.run = self._reader.run if self._reader is not None else None
         codec = UnknownCodec(route.kind.unknown)
         self._make: Callable[[str], Way] = lambda name: Way(
-            route, route.kind.unknown, name, codec, seq_scope=seq_scope, max_value=most(route.kind.unknown)
+            route, route.kind.unknown, name, codec, envelope.decode, seq_scope=seq_scope, max_value=most(route.kind.unknown)
         )
         self._unknown = {UNKNOWN: self._make(UNKNOWN)}
 
@@ -149,6 +166,11 @@ class Ways:
 
     def sight(self, frame: Frame) -> Sighting | None:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
+        if self._read is not None:
+            if frame.source == STREAM and (usual := self._read(frame.raw)) is not None:
+                usual.way.counts.received += 1
+                return usual
+            return self._sight_exactly(frame)
         if frame.source == STREAM and (found := self._glance.read(frame.raw)) is not None:
             whole, text = found
             way = self._known[whole.type]
@@ -287,15 +309,17 @@ class Way:
         frame_type: FrameType,
         name: str,
         codec: Codec | UnknownCodec,
+        envelope: Callable[[bytes], Envelope],
         *,
         seq_scope: str,
         max_value: int,
     ) -> None:
-        """name: the type as the gateway sends it. max_value: largest record value (bytes) that its topics take."""
+        """name: the type as the gateway sends it. envelope: reads that of a frame. max_value: largest record value (bytes) that its topics take."""
         self.max_value = max_value
         #: Frames longer than this (bytes) might make a record larger than that.
         self.large = max_value // 2
         self.codec = codec
+        self.envelope = envelope
         self.type = name.encode(errors="replace")
         #: The header that says it.
         self.header = ("type", self.type)
@@ -318,9 +342,9 @@ class Way:
         self.entities: dict[str | None, int] = {}
         self.learn: Callable[[Any, Any], list[tuple[str, str]]] = codec.learn
         only_seq = all(path == ("meta", "seq") for paths in frame_type.identity for path in paths)
-        self.identity: Callable[[Any, Any], bytes | None] = (
-            (lambda _meta, _data: None) if seq_scope == "connection" and only_seq else codec.identity
-        )
+        #: Whether frames may have an identity beside their content.
+        self.named = not (seq_scope == "connection" and only_seq)
+        self.identity: Callable[[Any, Any], bytes | None] = codec.identity if self.named else (lambda _meta, _data: None)
 
     def enter(self, own: str | None) -> int:
         """Return the hash of an entity, and remember it."""
@@ -328,6 +352,11 @@ class Way:
             self.entities.clear()
         entity = self.entities[own] = _hash(own.encode() if own else b"", self.family)
         return entity
+
+    def reread(self, raw: bytes) -> tuple[Any, Any]:
+        """(meta, data) of a frame that was read natively."""
+        envelope = self.envelope(raw)
+        return envelope.meta, self.decode(envelope, raw)
 
     def read(self, envelope: Any, raw: bytes) -> tuple[Any, bytes]:
         """The payload as a Struct, and its canonical text. Raises `BadFrame`."""

@@ -11,6 +11,7 @@ from typing import Any
 import fastavro
 import pytest
 
+from bridge import native
 from bridge.batch import Batch, Undisposed
 from bridge.catalog import Catalog
 from bridge.dedupe import TRIPLE, Window
@@ -282,6 +283,7 @@ class TestRouting:
 
     def test_a_bug_of_ours_costs_one_frame_its_record_and_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The position is told; named as poisoned, the frame is a dead letter and the rest goes on."""
+        monkeypatch.setattr(native, "_native", None)
         piping = pipeline()
         good, bad = frame(raw("match.updated", {"id": "m"})), frame(raw("match.updated", {"id": "n"}, seq=2))
         sight = Ways.sight

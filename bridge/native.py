@@ -1,0 +1,227 @@
+"""The usual frame, natively: `bridge._native` made ready from the schemas.
+
+The extension (``native/*.c``) reads a frame in one pass over its text, checks it against a table made here of the schema, and
+writes Avro, canonical form, key, entity and identity as it goes. *Usual* is what it need not think about: no escapes, no
+member twice, no number that Python would spell otherwise, every value of a type that the schema allows. All else it hands
+back, and the Python code, which is the reference and needs no extension, reads the frame from the beginning. So the
+extension has no errors to report, and whatever it returns is what Python would have returned.
+
+Where it was not built (no compiler), or ``FEEDBRIDGE_NATIVE`` is ``0``, all frames go Python's way, at about half the speed.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from typing import TYPE_CHECKING, Any, Final
+
+import xxhash
+
+from bridge.paths import moment
+from bridge.shape import (
+    Anything,
+    Array,
+    Boolean,
+    Choice,
+    Integer,
+    Map,
+    Number,
+    Record,
+    Shape,
+    Text,
+    no_value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.catalog import FrameType
+    from bridge.route import Way
+
+#: Set to ``0``, it switches the extension off.
+SWITCH: Final = "FEEDBRIDGE_NATIVE"
+
+_native: Any = None
+if os.environ.get(SWITCH, "1") != "0":
+    try:
+        from bridge import _native  # type: ignore[no-redef]
+    except ImportError:
+        _native = None
+
+#: The class of what is read natively, and the two stages behind; see native/stages.c.
+SIGHTINGS: Final[tuple[type, ...]] = () if _native is None else (_native.Sighting,)
+Sighting: Any = _native and _native.Sighting
+judge: Any = _native and _native.judge
+publish: Any = _native and _native.publish
+
+#: Kinds of JSON values and codes of shapes, as in native/native.h and native/avro.c.
+_NULL, _BOOLEAN, _INTEGER, _REAL, _STRING, _ARRAY, _OBJECT = range(7)
+_KINDS: Final = range(7)
+_S_NULL, _S_BOOLEAN, _S_INTEGER, _S_TEXT, _S_RAW, _S_ARRAY, _S_MAP, _S_RECORD = range(1, 9)
+#: The JSON kinds that each shape takes.
+_TAKES: Final[dict[type[Shape], Sequence[int]]] = {
+    Text: (_STRING,),
+    Boolean: (_BOOLEAN,),
+    Integer: (_INTEGER,),
+    Number: (_INTEGER, _REAL),
+    Anything: _KINDS,
+    Array: (_ARRAY,),
+    Map: (_OBJECT,),
+    Record: (_OBJECT,),
+}
+_NONE: Final = (-1, 0)
+
+
+def available() -> bool:
+    """Whether the extension is there and not switched off."""
+    return _native is not None
+
+
+class Unusual(Exception):
+    """A schema says something that the extension does not know."""
+
+
+def reader(types: Sequence[tuple[str, FrameType, Way]], meta: Record, data: dict[str, Record], *, nested: bool) -> Any:
+    """Return the `Reader` of a gateway kind, None where none of its types can be read natively.
+
+    types: name, type and way. meta: of its envelope. data: the payload of each type.
+    """
+    if _native is None:
+        return None
+    table = _Table()
+    try:
+        root = table.record(meta)
+    except Unusual:
+        return None
+    seq = next((place for place, field in enumerate(meta.fields) if field.name == "seq"), -1)
+    made = []
+    for name, each, way in types:
+        try:
+            made.append(table.type(name, each, way, meta, data[name], seq))
+        except Unusual:
+            continue
+    if not made:
+        return None
+    return _native.Reader(
+        table.numbers.tobytes(),
+        bytes(table.names),
+        root,
+        nested,
+        made,
+        hash=xxhash.xxh3_64_intdigest,
+        moment=moment,
+    )
+
+
+class _Table:
+    """The integers of native/avro.c, and the names of all fields one after the other."""
+
+    def __init__(self) -> None:
+        # Offset 0 is no shape.
+        self.numbers = array("i", [0])
+        self.names = bytearray()
+        self._made: dict[int, int] = {}
+        self._kept: list[Shape] = []
+        self._null = self._add(_S_NULL)
+
+    def type(self, name: str, each: FrameType, way: Way, meta: Record, data: Record, seq: int) -> tuple[Any, ...]:
+        """Return what `Reader` must know of a type. Raises `Unusual`."""
+        if not each.identity:
+            raise Unusual  # then content and owner are its identity
+        record = self.record(data)
+        roots = {"meta": (0, meta), "data": (1, data)}
+
+        def paths(wanted: Sequence[Sequence[str]]) -> list[int]:
+            return [len(wanted), *(number for path in wanted for number in _path(path, roots))]
+
+        identity = [len(each.identity)]
+        for alternative in each.identity:
+            identity += paths(alternative)
+        try:
+            learn = self._add(*paths([path for pair in each.learn for path in pair]))
+        except Unusual:
+            learn = -1
+        return (
+            name.encode(),
+            way,
+            way.entities,
+            way.seed,
+            record,
+            self._add(*paths(each.key)),
+            self._add(*paths(each.entity)),
+            self._add(*identity),
+            self._add(*paths(each.event_time)),
+            learn,
+            seq,
+            way.traits,
+            int(way.continuity is not None),
+            way.large,
+        )
+
+    def record(self, shape: Record) -> int:
+        """Add a record; returns where it begins. Raises `Unusual`."""
+        fields: list[int] = []
+        for field in shape.fields:
+            name = field.name.encode()
+            if not field.required and not (field.nullable and no_value(field.default)):
+                raise Unusual  # an absent member is not null
+            null = field.shape.null if isinstance(field.shape, Choice) and field.shape.null is not None else 0
+            fields += [len(self.names), len(name), int(field.required), null, *self._place(field.shape)]
+            self.names += name
+        return self._add(_S_RECORD, int(shape.open), len(shape.fields), *fields)
+
+    def _place(self, shape: Shape) -> list[int]:
+        """What each JSON kind of value becomes."""
+        found: list[tuple[int, int]] = [_NONE] * len(_KINDS)
+        branches = shape.branches if isinstance(shape, Choice) else [(-1, shape)]
+        for index, branch in branches:
+            place = self._shape(branch)
+            for kind in _TAKES[type(branch)]:
+                found[kind] = (index, place)
+        if isinstance(shape, Choice) and shape.null is not None:
+            found[_NULL] = (shape.null, self._null)
+        return [number for pair in found for number in pair]
+
+    def _shape(self, shape: Shape) -> int:
+        if id(shape) not in self._made:
+            self._kept.append(shape)  # keeps its id from being used again
+            self._made[id(shape)] = self._written(shape)
+        return self._made[id(shape)]
+
+    def _written(self, shape: Shape) -> int:
+        match shape:
+            case Text():
+                return self._add(_S_TEXT)
+            case Boolean():
+                return self._add(_S_BOOLEAN)
+            case Integer():
+                return self._add(_S_INTEGER, shape.bits)
+            case Number() | Anything():
+                return self._add(_S_RAW)
+            case Array():
+                return self._add(_S_ARRAY, *self._place(shape.items))
+            case Map():
+                return self._add(_S_MAP, *self._place(shape.values))
+            case Record():
+                return self.record(shape)
+        raise Unusual
+
+    def _add(self, *numbers: int) -> int:
+        place = len(self.numbers)
+        self.numbers.extend(numbers)
+        return place
+
+
+def _path(path: Sequence[str], roots: dict[str, tuple[int, Record]]) -> tuple[int, int]:
+    """Root and field of a path that leads to a string or an integer. Raises `Unusual` for any other."""
+    if len(path) != 2:  # noqa: PLR2004 - root and name
+        raise Unusual
+    root, record = roots[path[0]]
+    place = next((place for place, field in enumerate(record.fields) if field.name == path[1]), None)
+    if place is None:
+        raise Unusual
+    shape = record.fields[place].shape
+    branches = [branch for _, branch in shape.branches] if isinstance(shape, Choice) else [shape]
+    if not all(isinstance(branch, (Text, Integer)) for branch in branches):
+        raise Unusual
+    return root, place
