@@ -166,8 +166,9 @@ class _Table:
             if not field.required and not (field.nullable and no_value(field.default)):
                 raise Unusual  # an absent member is not null
             null = field.shape.null if isinstance(field.shape, Choice) and field.shape.null is not None else 0
-            fields += [len(self.names), len(name), int(field.required), null, *self._place(field.shape)]
+            fields += [len(self.names), len(name), int(field.required), null]
             self.names += name
+            fields += self._place(field.shape)
         return self._add(_S_RECORD, int(shape.open), len(shape.fields), *fields)
 
     def _place(self, shape: Shape) -> list[int]:
