@@ -5,12 +5,18 @@
 ARG PYTHON=3.13-slim-trixie
 
 FROM python:${PYTHON} AS build
+# For the extension; it stays in this stage. Debian keeps but one version of a package.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # First what rarely changes.
 COPY requirements/run.txt requirements/build.txt requirements/
 COPY image/build.sh image/
 RUN ["sh", "image/build.sh", "libraries", "/opt/feedbridge"]
 COPY pyproject.toml README.md LICENSE ./
+COPY native native
 COPY bridge bridge
 COPY schemas schemas
 RUN ["sh", "image/build.sh", "program", "/opt/feedbridge"]

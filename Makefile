@@ -1,5 +1,5 @@
 # Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), Go, Node, and
-# RabbitMQ and kcat or Debian's apt to fetch them with.
+# RabbitMQ and kcat or Debian's apt to fetch them with. With a C compiler frames go twice as fast.
 
 PYTHON ?= python3
 # More options for the lock files, e.g. make lock LOCK=--upgrade
@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
 JAVA := .cache/java-example/built
-CODE := bridge tests bench helm/values_schema.py examples/gateway/tally_feed
+CODE := bridge native/hook.py tests bench helm/values_schema.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,7 +20,7 @@ help: ## this text
 
 install: $(STAMP) ## the virtual environment .venv with feedbridge (editable) and all tools
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml $(wildcard native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv …"
@@ -86,5 +86,5 @@ lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the new
 
 clean: ## remove all that make has made: .venv, .cache, dist
 	@test ! -x $(BIN)/python || test ! -d .cache/run || $(BIN)/python -m tests.servers down
-	rm -rf .venv .cache .hypothesis dist
+	rm -rf .venv .cache .hypothesis dist bridge/_native*.so
 	find bridge tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

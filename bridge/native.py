@@ -35,24 +35,35 @@ from bridge.shape import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bridge import _native
     from bridge.catalog import FrameType
     from bridge.route import Way
 
 #: Set to ``0``, it switches the extension off.
 SWITCH: Final = "FEEDBRIDGE_NATIVE"
 
-_native: Any = None
-if os.environ.get(SWITCH, "1") != "0":
-    try:
-        from bridge import _native  # type: ignore[no-redef]
-    except ImportError:
-        _native = None
+#: What the extension and this module say to each other; one that was built from other sources is none.
+INTERFACE: Final = 1
 
-#: The class of what is read natively, and the two stages behind; see native/stages.c.
-SIGHTINGS: Final[tuple[type, ...]] = () if _native is None else (_native.Sighting,)
-Sighting: Any = _native and _native.Sighting
-judge: Any = _native and _native.judge
-publish: Any = _native and _native.publish
+
+def _load() -> tuple[Any, str]:
+    """The extension, or None and why."""
+    if os.environ.get(SWITCH) == "0":
+        return None, f"{SWITCH} is 0"
+    try:
+        from bridge import _native
+    except ImportError:
+        return None, "the C extension was not built"
+    if _native.INTERFACE != INTERFACE:
+        return None, "the C extension is of another version"
+    return _native, ""
+
+
+#: As `bridge/_native.pyi` says, or None. absent: why.
+extension, absent = _load()
+
+#: The class of what is read natively.
+SIGHTINGS: Final[frozenset[type]] = frozenset({extension.Sighting}) if extension else frozenset()
 
 #: Kinds of JSON values and codes of shapes, as in native/native.h and native/avro.c.
 _NULL, _BOOLEAN, _INTEGER, _REAL, _STRING, _ARRAY, _OBJECT = range(7)
@@ -74,19 +85,21 @@ _NONE: Final = (-1, 0)
 
 def available() -> bool:
     """Whether the extension is there and not switched off."""
-    return _native is not None
+    return bool(extension)
 
 
 class Unusual(Exception):
     """A schema says something that the extension does not know."""
 
 
-def reader(types: Sequence[tuple[str, FrameType, Way]], meta: Record, data: dict[str, Record], *, nested: bool) -> Any:
+def reader(
+    types: Sequence[tuple[str, FrameType, Way]], meta: Record, data: dict[str, Record], *, nested: bool
+) -> _native.Reader | None:
     """Return the `Reader` of a gateway kind, None where none of its types can be read natively.
 
     types: name, type and way. meta: of its envelope. data: the payload of each type.
     """
-    if _native is None:
+    if not available():
         return None
     table = _Table()
     try:
@@ -97,20 +110,21 @@ def reader(types: Sequence[tuple[str, FrameType, Way]], meta: Record, data: dict
     made = []
     for name, each, way in types:
         try:
-            made.append(table.type(name, each, way, meta, data[name], seq))
+            made.append(table.type(each, way, meta, data[name], seq=seq))
         except Unusual:
             continue
     if not made:
         return None
-    return _native.Reader(
+    found: _native.Reader = extension.Reader(
         table.numbers.tobytes(),
         bytes(table.names),
         root,
         nested,
         made,
-        hash=xxhash.xxh3_64_intdigest,
-        moment=moment,
+        xxhash.xxh3_64_intdigest,
+        moment,
     )
+    return found
 
 
 class _Table:
@@ -124,8 +138,8 @@ class _Table:
         self._kept: list[Shape] = []
         self._null = self._add(_S_NULL)
 
-    def type(self, name: str, each: FrameType, way: Way, meta: Record, data: Record, seq: int) -> tuple[Any, ...]:
-        """Return what `Reader` must know of a type. Raises `Unusual`."""
+    def type(self, each: FrameType, way: Way, meta: Record, data: Record, *, seq: int) -> tuple[Any, ...]:
+        """Return what `Reader` must know of a type. seq: place of that field in meta. Raises `Unusual`."""
         if not each.identity:
             raise Unusual  # then content and owner are its identity
         record = self.record(data)
@@ -142,7 +156,7 @@ class _Table:
         except Unusual:
             learn = -1
         return (
-            name.encode(),
+            way.type,
             way,
             way.entities,
             way.seed,

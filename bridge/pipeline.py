@@ -6,6 +6,7 @@ ledger entry must say. No socket, no clock, no Kafka: the same frames, window an
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -23,7 +24,7 @@ from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
-from bridge.route import NEWEST_EVENT, OLDEST_EVENT, SIGHTINGS, Counts, Route, Sighting, Ways
+from bridge.route import NEWEST_EVENT, OLDEST_EVENT, AnySighting, Counts, Route, Ways
 from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ _OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
 _SOURCES: Final = {source: ("source", source.encode()) for source in (STREAM, REST, AMQP, STANDBY, REPLAY)}
 
 
+#: What stands in place of a sighting.
+_UNREAD: Final = (BadFrame, NoneType)
+
 #: Of a frame that is to be published: its position, itself, as it was read, its key, whether it collides, and its entity
 #: where it is late in a chain.
-_Fresh: TypeAlias = "tuple[int, Frame, Sighting, str, bool, str | None]"
+Fresh: TypeAlias = "tuple[int, Frame, AnySighting, str, bool, str | None]"
 
 
 class Pipeline:
@@ -299,12 +303,12 @@ class Pipeline:
 
     def _judge(  # noqa: C901, PLR0912, PLR0915 - a call for each frame would cost more than it tidied
         self, batch: Batch, frames: list[Frame], sightings: list[AnySighting | BadFrame | None]
-    ) -> list[_Fresh]:
+    ) -> list[Fresh]:
         """Have the window judge frames, in order, and note them for the ledger; dead letters and events are dealt with.
 
         Returns what is to be published.
         """
-        fresh: list[_Fresh] = []
+        fresh: list[Fresh] = []
         position, settles = batch.position, self._settles
         window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
@@ -322,16 +326,16 @@ class Pipeline:
                 gateway = frame.gateway
                 if last is not None and (
                     position == settles
-                    or type(sighting) not in SIGHTINGS
+                    or isinstance(sighting, _UNREAD)
                     or frame.connection != last.connection
                     or gateway != last.gateway
                 ):
                     seen(last.gateway, last.connection, last.received, told.meta)
                     last = None
-                if index >= usual and position >= until and type(sighting) is native.Sighting:
+                if index >= usual and position >= until and type(sighting) in native.SIGHTINGS:
                     before = len(fresh)
                     try:
-                        end = native.judge(
+                        end = native.extension.judge(
                             window, batch, frames, sightings, index, position, now, STREAM, taught, lookup, learn, fresh
                         )
                     except Exception:
@@ -346,7 +350,7 @@ class Pipeline:
                 if position == settles:
                     self._flush(batch, fresh)
                     self._settle(batch, position)
-                if type(sighting) not in SIGHTINGS:
+                if isinstance(sighting, _UNREAD):
                     self._flush(batch, fresh)
                     self._judge_other(batch, frame, sighting, position)
                     position += 1
@@ -390,13 +394,13 @@ class Pipeline:
         batch.frames += len(frames)
         return fresh
 
-    def _flush(self, batch: Batch, fresh: list[_Fresh]) -> None:
+    def _flush(self, batch: Batch, fresh: list[Fresh]) -> None:
         """Publish what waits, before something else joins the batch: records stay in the order received."""
         self._publish(batch, fresh)
         fresh.clear()
 
     def _chained(
-        self, batch: Batch, fresh: list[_Fresh], sighting: Sighting, frame: Frame, position: int
+        self, batch: Batch, fresh: list[Fresh], sighting: AnySighting, frame: Frame, position: int
     ) -> str | None:
         """Record the gap that a frame opens or closes, before it; returns its entity where it is late, see `_follow`."""
         gaps, behind = self._follow(sighting, frame, position)
@@ -405,7 +409,7 @@ class Pipeline:
             self._add(batch, gaps, position)
         return behind
 
-    def _follow(self, sighting: Sighting, frame: Frame, position: int) -> tuple[Sequence[Record], str | None]:
+    def _follow(self, sighting: AnySighting, frame: Frame, position: int) -> tuple[Sequence[Record], str | None]:
         """Check that a frame follows the one before of its entity; see `bridge.continuity`.
 
         Returns the gap records that stand before it, and the entity where it lies behind what is published of it already:
@@ -444,7 +448,7 @@ class Pipeline:
         ways = self._ways.get(gateway)
         return ways.said(meta) if ways is not None else (None, None)
 
-    def _judge_other(self, batch: Batch, frame: Frame, sighting: BadFrame | Sighting | None, position: int) -> None:
+    def _judge_other(self, batch: Batch, frame: Frame, sighting: BadFrame | AnySighting | None, position: int) -> None:
         """Deal with what is no frame that could be read."""
         gateway = self._ways.get(frame.gateway)
         if frame.source == EVENT:
@@ -463,7 +467,7 @@ class Pipeline:
         """Whether a frame is not disposed of: what the ledger showed of it while it was observed holds."""
         return position >= self._handover.until or position in self._handover.waiting
 
-    def _superseded(self, sighting: Sighting, position: int, received: int) -> bool:
+    def _superseded(self, sighting: AnySighting, position: int, received: int) -> bool:
         """Whether a process before showed something newer than a frame, observed before the takeover or soon after. Counts it."""
         counts = sighting.way.counts
         if position < self._handover.until:
@@ -481,7 +485,7 @@ class Pipeline:
         counts.superseded += superseded
         return superseded
 
-    def _publish(self, batch: Batch, fresh: Sequence[_Fresh]) -> None:
+    def _publish(self, batch: Batch, fresh: Sequence[Fresh]) -> None:
         """Make the records of frames, one for each layout."""
         if not native.available():
             self._publish_exactly(batch, fresh)
@@ -492,7 +496,7 @@ class Pipeline:
         while index < len(fresh):
             before = len(times)
             try:
-                end = native.publish(
+                end = native.extension.publish(
                     records, owners, times, fresh, index, oldest, newest, until, STREAM, Record, _SOURCES[STREAM]
                 )
             except Exception as error:  # one time stands there for each frame that was published
@@ -500,7 +504,7 @@ class Pipeline:
             index = end + (1 if end > index else UNUSUAL)
             self._publish_exactly(batch, fresh[end:index])
 
-    def _publish_exactly(self, batch: Batch, fresh: Sequence[_Fresh]) -> None:
+    def _publish_exactly(self, batch: Batch, fresh: Sequence[Fresh]) -> None:
         """As `_publish`, whatever the frames are."""
         values: list[bytes] = []
         position = 0

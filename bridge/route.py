@@ -8,7 +8,7 @@ read by its schema; any other type becomes the generic record ``unknown``; all e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import xxhash
@@ -26,6 +26,7 @@ from bridge.placing import Placer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from bridge import _native
     from bridge.catalog import FrameType, Kind
     from bridge.frame import Frame
 
@@ -99,7 +100,7 @@ class Sighting(msgspec.Struct, gc=False):
 
 
 #: What a frame that was read may be: by Python or natively.
-SIGHTINGS: Final = frozenset({Sighting, *native.SIGHTINGS})
+AnySighting: TypeAlias = "Sighting | _native.Sighting"
 
 
 class Ways:
@@ -127,7 +128,15 @@ class Ways:
             return min((limits.get(topic, max_value) for topic, _ in topics), default=max_value)
 
         self._known = {
-            name: Way(route, frame_type, name, Codec(frame_type), envelope.decode, seq_scope=seq_scope, max_value=most(frame_type))
+            name: Way(
+                route,
+                frame_type,
+                name,
+                Codec(frame_type),
+                envelope.decode,
+                seq_scope=seq_scope,
+                max_value=most(frame_type),
+            )
             for name, frame_type in route.kind.types.items()
         }
         codecs = {name: way.codec for name, way in self._known.items() if way.publish}
@@ -136,22 +145,24 @@ class Ways:
             envelope.shape,
             nested=route.kind.nested,
         )
-        self._reader = native.reader(
-            [
-                (name, route.kind.types[name], way)
-                for name, way in self._known.items()
-                if way.publish and way.named
-            ],
+        reader = native.reader(
+            [(name, route.kind.types[name], way) for name, way in self._known.items() if way.publish and way.named],
             envelope.shape,
             {name: codec.shape for name, codec in codecs.items() if isinstance(codec, Codec)},
             nested=route.kind.nested,
         )
-        self._read = self._reader.read if self._reader is not None else None
+        self._read = reader.read if reader is not None else None
         #: Reads many usual frames in one call, see native/reader.c; None where they can't be read natively.
-        self.run = self._reader.run if self._reader is not None else None
+        self.run = reader.run if reader is not None else None
         codec = UnknownCodec(route.kind.unknown)
         self._make: Callable[[str], Way] = lambda name: Way(
-            route, route.kind.unknown, name, codec, envelope.decode, seq_scope=seq_scope, max_value=most(route.kind.unknown)
+            route,
+            route.kind.unknown,
+            name,
+            codec,
+            envelope.decode,
+            seq_scope=seq_scope,
+            max_value=most(route.kind.unknown),
         )
         self._unknown = {UNKNOWN: self._make(UNKNOWN)}
 
@@ -164,7 +175,7 @@ class Ways:
         """The way of frames whose type can't be made out."""
         return self._unknown[UNKNOWN]
 
-    def sight(self, frame: Frame) -> Sighting | None:
+    def sight(self, frame: Frame) -> AnySighting | None:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""
         if self._read is not None:
             if frame.source == STREAM and (usual := self._read(frame.raw)) is not None:
@@ -344,7 +355,9 @@ class Way:
         only_seq = all(path == ("meta", "seq") for paths in frame_type.identity for path in paths)
         #: Whether frames may have an identity beside their content.
         self.named = not (seq_scope == "connection" and only_seq)
-        self.identity: Callable[[Any, Any], bytes | None] = codec.identity if self.named else (lambda _meta, _data: None)
+        self.identity: Callable[[Any, Any], bytes | None] = (
+            codec.identity if self.named else (lambda _meta, _data: None)
+        )
 
     def enter(self, own: str | None) -> int:
         """Return the hash of an entity, and remember it."""

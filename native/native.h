@@ -11,6 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What bridge/native.py asks for: one more with each change of what the two say to each other. */
+#define INTERFACE 1
+
+#ifndef SOURCES /* a hash of the sources, see hook.py */
+#define SOURCES "unknown"
+#endif
+
 /* json.c: a JSON text as a list of its values, and its canonical form */
 
 enum Kind { K_NULL, K_BOOLEAN, K_INTEGER, K_REAL, K_STRING, K_ARRAY, K_OBJECT, KINDS };

@@ -429,15 +429,13 @@ static PyObject *reader_run(Reader *self, PyObject *const *arguments, Py_ssize_t
 /* Reader: its making */
 
 static int reader_init(Reader *self, PyObject *arguments, PyObject *keywords) {
-    static char *known[] = {"table", "names", "meta", "nested", "types", "hash", "moment", NULL};
     PyObject *table, *all_names, *types, *hash, *moment;
     int meta, nested;
-    if (self->table != NULL) {
-        PyErr_SetString(PyExc_TypeError, "made twice");
+    if (self->table != NULL || keywords != NULL) {
+        PyErr_SetString(PyExc_TypeError, "made twice, or by keywords");
         return -1;
     }
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "SSipO!OO", known, &table, &all_names, &meta, &nested,
-                                     &PyList_Type, &types, &hash, &moment))
+    if (!PyArg_ParseTuple(arguments, "SSipO!OO", &table, &all_names, &meta, &nested, &PyList_Type, &types, &hash, &moment))
         return -1;
     self->table = Py_NewRef(table);
     self->names = Py_NewRef(all_names);
@@ -538,7 +536,9 @@ PyMODINIT_FUNC PyInit__native(void) {
         return NULL;
     PyObject *made = PyModule_Create(&module);
     if (made == NULL || PyModule_AddObjectRef(made, "Reader", (PyObject *)&Reader_Type) < 0 ||
-        PyModule_AddObjectRef(made, "Sighting", (PyObject *)&Sighting_Type) < 0) {
+        PyModule_AddObjectRef(made, "Sighting", (PyObject *)&Sighting_Type) < 0 ||
+        PyModule_AddIntConstant(made, "INTERFACE", INTERFACE) < 0 ||
+        PyModule_AddStringConstant(made, "SOURCES", SOURCES) < 0) {
         Py_XDECREF(made);
         return NULL;
     }

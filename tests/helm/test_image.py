@@ -68,9 +68,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the image copies from its build stage, made by the same script."""
     work = tmp_path_factory.mktemp("image")
     source, folder = work / "src", work / "feedbridge"
-    for name in ("requirements", "image", "bridge", "schemas", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("requirements", "image", "native", "bridge", "schemas", "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(ROOT / name, source / name)
     for step in ("libraries", "program"):
@@ -123,6 +123,15 @@ def test_nothing_that_installs_or_builds_is_left(image: Path) -> None:
     assert not list(image.glob("bin/pip*"))
     packages = {path.name.lower() for path in image.glob("lib/python*/site-packages/*")}
     assert not packages & {"pip", "setuptools", "hatchling", "wheel", "pytest", "mypy"}
+
+
+def test_the_extension_is_in_it_and_loads(image: Path) -> None:
+    """Compiled in the build stage; the compiler stays there."""
+    assert list(image.glob("lib/python*/site-packages/bridge/_native*.so"))
+    assert not list(image.rglob("*.c"))
+    ask = "from bridge import native; print(native.available())"
+    done = as_its_user(image / "bin/python", "-c", ask, cwd=image)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_it_is_small(image: Path) -> None:

@@ -20,7 +20,7 @@ from bridge.lanes import Origin, wrap
 from bridge.ledger import ENTRY, FIRST, Connection, Entry, Memory
 from bridge.pipeline import LAG, WARY, Pipeline
 from bridge.recovery import GapWriter, Outages
-from bridge.route import Route, Sighting, Ways
+from bridge.route import AnySighting, Route, Ways
 from bridge.standby import Handover, Outage, Pending, Seen
 
 CATALOG = Catalog.load()
@@ -283,12 +283,12 @@ class TestRouting:
 
     def test_a_bug_of_ours_costs_one_frame_its_record_and_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The position is told; named as poisoned, the frame is a dead letter and the rest goes on."""
-        monkeypatch.setattr(native, "_native", None)
+        monkeypatch.setattr(native, "extension", None)
         piping = pipeline()
         good, bad = frame(raw("match.updated", {"id": "m"})), frame(raw("match.updated", {"id": "n"}, seq=2))
         sight = Ways.sight
 
-        def broken(ways: Ways, each: Frame) -> Sighting | None:
+        def broken(ways: Ways, each: Frame) -> AnySighting | None:
             if each is bad:
                 raise ZeroDivisionError("the frame says n")
             return sight(ways, each)
