@@ -26,6 +26,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(wildcard native/*)
 	@echo "Installing into .venv …"
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'from bridge import native; native.absent and print("Frames will cost twice the CPU:", native.absent)'
 	@touch $@
 
 servers: ## Kafka, Apicurio Registry, RabbitMQ and kcat for the tests, into .cache

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from bridge import __version__, grounds, kafka, topics
+from bridge import __version__, grounds, kafka, native, topics
 from bridge.catalog import Catalog
 from bridge.dedupe import Window
 from bridge.errors import BridgeError, Refused, Unreachable
@@ -156,6 +156,8 @@ class Service:
             ]
             self._filling, self._requests = filling, requests = self._fill(intake)
             log.info("started", name=config.name, version=__version__, page=self.address)
+            if not native.available():
+                log.info("pure_python", reason=native.absent)  # a frame costs twice the CPU
             running = self._gateways if self._receive else []
             receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in running]
             starting = asyncio.create_task(self._start_lanes(journals, filling), name="lanes")

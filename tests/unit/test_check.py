@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
+from bridge import native
 from bridge.catalog import Catalog
 from bridge.check import check
 from bridge.errors import Refused, Unreachable
@@ -47,6 +50,16 @@ async def test_no_registry_is_fine() -> None:
     found = await findings()
     assert found[-1].ok
     assert "fingerprint" in found[-1].text
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_missing_extension_is_said(monkeypatch: pytest.MonkeyPatch, *, there: bool) -> None:
+    """It is no failure: only slower."""
+    monkeypatch.setattr(native, "extension", there or None)
+    monkeypatch.setattr(native, "absent", "the C extension was not built")
+    found = await findings()
+    assert found[0].ok
+    assert ("twice the CPU, since the C extension was not built" in found[0].text) is not there
 
 
 async def test_each_gateway_speaks_for_itself() -> None:
