@@ -41,7 +41,7 @@ class Reader:
         meta: int,
         nested: bool,
         types: list[tuple[Any, ...]],
-        digest: Callable[[bytes, int], int],
+        digest: Callable[[bytes, int], bytes],
         moment: Callable[[object], int | None],
         /,
     ) -> None: ...

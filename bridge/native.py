@@ -121,7 +121,7 @@ def reader(
         root,
         nested,
         made,
-        xxhash.xxh3_64_intdigest,
+        xxhash.xxh3_64_digest,
         moment,
     )
     return found

@@ -245,8 +245,15 @@ bool text_canonical(const Text *text, uint32_t place, Buffer *out, Members *stac
         bool good = members_sort(stack->members + first, end - first) && buffer_byte(out, '{');
         for (uint32_t i = first; good && i < end; i++) {
             Member one = stack->members[i]; /* what is within may move them */
-            good = (i == first || buffer_byte(out, ',')) && buffer_add(out, one.name - 1, one.length + 2) &&
-                   buffer_byte(out, ':') && text_canonical(text, one.node, out, stack);
+            const Node *member = &text->nodes[one.node];
+            const char *name = one.name - 1, *after = one.name + one.length + 2; /* behind the colon, if nothing is between */
+            bool quoted = member->kind == K_STRING;
+            good = i == first || buffer_byte(out, ',');
+            if (member->kind < K_ARRAY && bytes + member->start - quoted == after)
+                good = good && buffer_add(out, name, (size_t)(bytes + member->end + quoted - name));
+            else
+                good = good && buffer_add(out, name, one.length + 2) && buffer_byte(out, ':') &&
+                       text_canonical(text, one.node, out, stack);
         }
         stack->count = first;
         return good && buffer_byte(out, '}');

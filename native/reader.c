@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *table, *names; /* bytes */
-    PyObject *hash, *moment; /* xxhash.xxh3_64_intdigest, bridge.paths.moment */
+    PyObject *hash, *moment; /* xxhash.xxh3_64_digest, bridge.paths.moment */
     PyObject *types_given;   /* keeps the names and ways alive */
     Type *types;
     Py_ssize_t count, last;  /* the type that came last */
@@ -247,11 +247,14 @@ static bool digest(Reader *self, const Buffer *bytes, PyObject *seed, unsigned l
     PyObject *arguments[] = {NULL, text, seed};
     PyObject *hash = PyObject_Vectorcall(self->hash, arguments + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(text);
-    if (hash == NULL)
-        return false;
-    *found = PyLong_AsUnsignedLongLong(hash);
-    Py_DECREF(hash);
-    return !PyErr_Occurred();
+    bool good = hash != NULL && PyBytes_Check(hash) && PyBytes_GET_SIZE(hash) == 8;
+    *found = 0;
+    for (int i = 0; good && i < 8; i++)
+        *found = *found << 8 | (unsigned char)PyBytes_AS_STRING(hash)[i];
+    if (!good && !PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "expected a digest of 8 bytes");
+    Py_XDECREF(hash);
+    return good;
 }
 
 static bool entity_hash(const Type *type, PyObject *own, unsigned long long *found) {

@@ -236,10 +236,13 @@ static int judge_one(Judge *judge, PyObject *frame, Sighting *one, PyObject *gat
             }
             if (!PyErr_Occurred() && (!(one->traits & STATE) || append_bytes(judge->orders, &order, sizeof order)) &&
                 learn(judge, one, gateway) && (key = key_of(judge, one, frame, gateway)) != NULL) {
-                PyObject *made = Py_BuildValue("(LOONOO)", position, frame, one, key, Py_False, Py_None);
-                if (made != NULL && PyList_Append(fresh, made) == 0)
+                PyObject *place = PyLong_FromLongLong(position), *made = NULL;
+                if (place != NULL && (made = PyTuple_Pack(6, place, frame, one, key, Py_False, Py_None)) != NULL &&
+                    PyList_Append(fresh, made) == 0)
                     found = 1;
+                Py_XDECREF(place);
                 Py_XDECREF(made);
+                Py_DECREF(key);
             }
         }
     }
@@ -411,11 +414,11 @@ static int publish_one(Publish *publish, PyObject *each) {
                 (encoded = PyUnicode_AsUTF8String(key)) != NULL && (list = headers(publish, one, came)) != NULL &&
                 PyTuple_Check(publish->topics);
     for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(publish->topics); i++) {
-        PyObject *topic, *framing, *value = NULL, *record = NULL;
-        good = PyArg_ParseTuple(PyTuple_GET_ITEM(publish->topics, i), "OS", &topic, &framing) &&
-               (value = framed(framing, one->value)) != NULL;
+        PyObject *place = PyTuple_GET_ITEM(publish->topics, i), *value = NULL, *record = NULL;
+        good = PyTuple_Check(place) && PyTuple_GET_SIZE(place) == 2 && PyBytes_Check(PyTuple_GET_ITEM(place, 1)) &&
+               (value = framed(PyTuple_GET_ITEM(place, 1), one->value)) != NULL;
         if (good) {
-            PyObject *parts[] = {NULL, topic, encoded, value, list, at};
+            PyObject *parts[] = {NULL, PyTuple_GET_ITEM(place, 0), encoded, value, list, at};
             record = PyObject_Vectorcall(publish->record, parts + 1, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
             good = record != NULL && PyList_Append(publish->records, record) == 0 &&
                    PyList_Append(publish->owners, PyTuple_GET_ITEM(each, 0)) == 0;
@@ -425,6 +428,8 @@ static int publish_one(Publish *publish, PyObject *each) {
     }
     good = good && PyList_Append(publish->times, received) == 0;
     publish->published += good;
+    if (!good && !PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "publish: topics are (name, framing)");
     Py_XDECREF(received);
     Py_XDECREF(encoded);
     Py_XDECREF(list);
