@@ -40,6 +40,7 @@ class Reader:
         names: bytes,
         meta: int,
         nested: bool,
+        private: bool,
         types: list[tuple[Any, ...]],
         digest: Callable[[bytes, int], bytes],
         moment: Callable[[object], int | None],

@@ -93,11 +93,12 @@ class Unusual(Exception):
 
 
 def reader(
-    types: Sequence[tuple[str, FrameType, Way]], meta: Record, data: dict[str, Record], *, nested: bool
+    types: Sequence[tuple[FrameType, Way]], meta: Record, data: dict[str, Record], *, nested: bool, private: bool
 ) -> _native.Reader | None:
     """Return the `Reader` of a gateway kind, None where none of its types can be read natively.
 
-    types: name, type and way. meta: of its envelope. data: the payload of each type.
+    types: with their ways. meta: of its envelope. data: the payload of each type. nested: see `bridge.envelope`. private: a
+    frame without an identity belongs to whom it is meant for.
     """
     if not available():
         return None
@@ -108,9 +109,9 @@ def reader(
         return None
     seq = next((place for place, field in enumerate(meta.fields) if field.name == "seq"), -1)
     made = []
-    for name, each, way in types:
+    for each, way in types:
         try:
-            made.append(table.type(each, way, meta, data[name], seq=seq))
+            made.append(table.type(each, way, meta, data[each.type], seq=seq))
         except Unusual:
             continue
     if not made:
@@ -120,6 +121,7 @@ def reader(
         bytes(table.names),
         root,
         nested,
+        private,
         made,
         xxhash.xxh3_64_digest,
         moment,
@@ -140,16 +142,15 @@ class _Table:
 
     def type(self, each: FrameType, way: Way, meta: Record, data: Record, *, seq: int) -> tuple[Any, ...]:
         """Return what `Reader` must know of a type. seq: place of that field in meta. Raises `Unusual`."""
-        if not each.identity:
-            raise Unusual  # then content and owner are its identity
         record = self.record(data)
         roots = {"meta": (0, meta), "data": (1, data)}
 
         def paths(wanted: Sequence[Sequence[str]]) -> list[int]:
             return [len(wanted), *(number for path in wanted for number in _path(path, roots))]
 
-        identity = [len(each.identity)]
-        for alternative in each.identity:
+        alternatives = each.identity if way.named else ()
+        identity = [len(alternatives)]
+        for alternative in alternatives:
             identity += paths(alternative)
         try:
             learn = self._add(*paths([path for pair in each.learn for path in pair]))

@@ -146,10 +146,11 @@ class Ways:
             nested=route.kind.nested,
         )
         reader = native.reader(
-            [(name, route.kind.types[name], way) for name, way in self._known.items() if way.publish and way.named],
+            [(route.kind.types[name], way) for name, way in self._known.items() if way.publish],
             envelope.shape,
             {name: codec.shape for name, codec in codecs.items() if isinstance(codec, Codec)},
             nested=route.kind.nested,
+            private=self._private,
         )
         self._read = reader.read if reader is not None else None
         #: Reads many usual frames in one call, see native/reader.c; None where they can't be read natively.

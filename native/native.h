@@ -88,6 +88,11 @@ typedef struct {
 
 bool avro_record(Writer *writer, int32_t record, uint32_t node, uint32_t skip, uint32_t other_skip, uint32_t *slots);
 
+/* Traits, with the values of bridge/dedupe.py. */
+#define STATE 0x08
+#define IDENTIFIED 0x10
+#define MATCHED 0x40
+
 /* reader.c: frames as the window wants them */
 
 /* What bridge.route.Sighting is, of a frame that was read here. */

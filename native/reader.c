@@ -30,7 +30,7 @@ typedef struct {
     Type *types;
     Py_ssize_t count, last;  /* the type that came last */
     int32_t meta;
-    int nested;
+    int nested, private;
     bool busy; /* hash and moment may let another thread run */
     Text text;
     Writer writer;
@@ -156,7 +156,7 @@ static PyObject *first_id(const Reader *self, int32_t list, const uint32_t *root
     return Py_NewRef(Py_None);
 }
 
-/* Puts the first complete identity into a buffer, spelt as bridge/paths.py spells it. */
+/* Puts the first complete identity into a buffer, spelt as bridge/paths.py spells it; false: there is none. */
 static bool identity(Reader *self, int32_t list, const uint32_t *roots, Buffer *out) {
     const int32_t *at = self->writer.table + list;
     for (int32_t alternatives = *at++; alternatives > 0; alternatives--) {
@@ -367,15 +367,21 @@ static Sighting *sight(Reader *self, PyObject *raw) {
     found->number = seq == NULL || seq->kind != K_INTEGER
                         ? Py_NewRef(Py_None)
                         : PyBytes_FromStringAndSize(self->text.text + seq->start, (Py_ssize_t)(seq->end - seq->start));
-    /* The buffer of the value is free again: it is where the identity is spelt. */
-    bool usual = digest(self, &self->canonical, type->seed, &found->content) &&
-                 identity(self, type->identity, roots, &self->value) &&
-                 digest(self, &self->value, type->seed, &found->identity) &&
+    /* The buffer of the value is free again: it is where the identity is spelt. Of a private frame without one the owner
+       would have to be known. */
+    bool named = identity(self, type->identity, roots, &self->value);
+    bool usual = (named || !self->private) && digest(self, &self->canonical, type->seed, &found->content) &&
                  (found->own = first_id(self, type->entity, roots)) != NULL &&
                  entity_hash(type, found->own, &found->entity) &&
+                 (!named || digest(self, &self->value, type->seed, &found->identity)) &&
                  (found->key = first_id(self, type->key, roots)) != NULL &&
                  (found->at = event_time(self, type->event_time, roots)) != NULL &&
                  (type->learn < 0 || (found->pairs = pairs(self, type->learn, roots)) != NULL);
+    if (usual && !named) {
+        found->identity = found->content ^ found->entity;
+        if (found->traits & STATE)
+            found->traits &= ~IDENTIFIED;
+    }
     if (usual && found->value != NULL && found->number != NULL)
         return found;
     Py_DECREF(found);
@@ -433,12 +439,12 @@ static PyObject *reader_run(Reader *self, PyObject *const *arguments, Py_ssize_t
 
 static int reader_init(Reader *self, PyObject *arguments, PyObject *keywords) {
     PyObject *table, *all_names, *types, *hash, *moment;
-    int meta, nested;
+    int meta, nested, private;
     if (self->table != NULL || keywords != NULL) {
         PyErr_SetString(PyExc_TypeError, "made twice, or by keywords");
         return -1;
     }
-    if (!PyArg_ParseTuple(arguments, "SSipO!OO", &table, &all_names, &meta, &nested, &PyList_Type, &types, &hash, &moment))
+    if (!PyArg_ParseTuple(arguments, "SSippO!OO", &table, &all_names, &meta, &nested, &private, &PyList_Type, &types, &hash, &moment))
         return -1;
     self->table = Py_NewRef(table);
     self->names = Py_NewRef(all_names);
@@ -450,6 +456,7 @@ static int reader_init(Reader *self, PyObject *arguments, PyObject *keywords) {
         return -1;
     self->meta = meta;
     self->nested = nested;
+    self->private = private;
     self->count = PyTuple_GET_SIZE(self->types_given);
     self->types = PyMem_Calloc((size_t)self->count + 1, sizeof(Type));
     self->writer.order = PyMem_Calloc((size_t)PyBytes_GET_SIZE(table) / sizeof(int32_t) + 1, sizeof(int32_t));

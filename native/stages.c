@@ -6,12 +6,6 @@
 
 #define TRIPLE 24 /* bytes of the three hashes in the ledger */
 
-/* Traits and their values are those of bridge/dedupe.py. */
-#define STATE 0x08
-#define IDENTIFIED 0x10
-#define MATCHED 0x40
-#define FROM_REST 0x80
-
 static PyObject *s_gateway, *s_connection, *s_source, *s_raw, *s_received, *s_hint;
 static PyObject *s_seen, *s_contents, *s_last, *s_keep, *s_codes, *s_hashes, *s_orders, *s_place, *s_move, *s_frombytes;
 static PyObject *s_topics, *s_header, *s_counts, *s_published, *s_seq, *zero;
@@ -134,7 +128,7 @@ typedef struct {
 
 /* 1: the window knows nothing of a frame, 0: it does, -1: an exception. */
 static int is_new(const Judge *judge, const Sighting *one, PyObject *identity, PyObject *content, PyObject *entity) {
-    if (PyDict_GetItemWithError(judge->seen, identity) != NULL)
+    if (one->traits & IDENTIFIED && PyDict_GetItemWithError(judge->seen, identity) != NULL)
         return 0;
     if (one->traits & MATCHED && PyDict_GetItemWithError(judge->contents, content) != NULL)
         return 0;
@@ -153,10 +147,12 @@ static bool remember(Judge *judge, const Sighting *one, PyObject *identity, PyOb
     Slice *slice = &judge->slice;
     if ((slice->identities == NULL || slice->room <= 0) && !slice_begin(slice, judge->window, judge->now))
         return false;
-    if (PyDict_SetItem(judge->seen, identity, content) < 0 ||
-        !buffer_add(&slice->identity, (const char *)&one->identity, sizeof one->identity))
-        return false;
-    slice->room--;
+    if (one->traits & IDENTIFIED) {
+        if (PyDict_SetItem(judge->seen, identity, content) < 0 ||
+            !buffer_add(&slice->identity, (const char *)&one->identity, sizeof one->identity))
+            return false;
+        slice->room--;
+    }
     if (one->traits & MATCHED) {
         PyObject *records = Py_BuildValue("[ii]", 1, 0);
         int failed = records == NULL || PyDict_SetItem(judge->contents, content, records) < 0;
