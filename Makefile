@@ -38,7 +38,8 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/unit tests/helm -n 2
 	@$(BIN)/python -m pytest tests/model
-	@$(BIN)/python -m pytest tests/kafka tests/chaos
+	@$(BIN)/python -m pytest tests/kafka -n 2 --dist loadscope
+	@$(BIN)/python -m pytest tests/chaos
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
