@@ -252,7 +252,7 @@ class Lane:
                 watch.blind(self._clock())  # silence counts only while it can be told from being cut off
                 continue
             if pending is None:
-                looked = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
+                looked = memory.resume(journal.id, first=journal.first, openings=journal.openings)
                 pending = Pending(memory, looked)
             now = self._clock()
             for gateway, up in parts.connected().items():

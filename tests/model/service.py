@@ -10,7 +10,7 @@ from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
 from bridge.errors import BridgeError
 from bridge.journal import Journal
-from bridge.journals import Journals, opened_by
+from bridge.journals import Journals
 from bridge.lane import Lane, Parts
 from bridge.lanes import Router
 from bridge.ledger import EntryCodec, Memory
@@ -127,7 +127,7 @@ class Service:
     def __init__(self, process: Process) -> None:
         """Open the journals, move into them what those of another plan hold."""
         self.process = process
-        host, world = process.host, process.world
+        host = process.host
         #: Lanes, as it was started with; the next process on this host may have another number.
         self.count = host.lanes
         self.codec = entry_codec()
@@ -139,11 +139,11 @@ class Service:
             count=self.count,
             lanes=range(self.count),
             max_bytes=host.settings.journal,
-            opened=opened_by(process.instance, world.wall()),
+            instance=process.instance,
         )
         try:
             self.spread = self._spread()
-        except OSError:  # the disk is full; the process ends, and its lock with it
+        except BridgeError:  # the disk is full; the process ends, and its lock with it
             self.journals.close()
             raise
 

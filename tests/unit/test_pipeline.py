@@ -533,7 +533,7 @@ class TestMoved:
 
     def moved(self, content: Frame, position: int) -> Frame:
         """As it stands in the journal of the new lane."""
-        return wrap(content, Origin("old", position, 0, "writer"))
+        return wrap(content, Origin("old", position))
 
     def known(self) -> Memory:
         """The ledger tells that all before 5 of that journal is disposed of."""
@@ -569,7 +569,7 @@ class TestMoved:
         kill = frame(raw("event.kill", {"match_id": "m"}))
         known = self.known()
         for first, second, records in ((4, 9, 0), (9, 4, 0), (9, 9, 1)):
-            twice = wrap(self.moved(kill, first), Origin("between", second, 0, "writer"))
+            twice = wrap(self.moved(kill, first), Origin("between", second))
             known.positions["between"] = (5, "writer")
             assert len(pipeline(known).process(0, [twice], NOW).records) == records
 
