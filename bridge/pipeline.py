@@ -205,6 +205,9 @@ class Pipeline:
         batch = Batch(first, now)
         if now >= self._taught_until:
             self._forget_taught(now)
+        for position in [each for each in self.poisoned if each < first]:  # disposed of
+            del self.poisoned[position]
+            self.unfit.discard(position)
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
