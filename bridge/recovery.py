@@ -134,6 +134,8 @@ class Outages:
         self._remind_at = 0
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
         self._opened: dict[tuple[str, str], int] = {}
+        #: (gateway, state) → gaps judged since the last `drain_judged`.
+        self._judged: dict[tuple[str, str], int] = {}
 
     def seen(self, gateway: str, connection: str, received: int, meta: Any = None) -> None:
         """Take note of a frame. received: ms since the epoch. meta: its envelope, where it could be read."""
@@ -313,6 +315,11 @@ class Outages:
         opened, self._opened = self._opened, {}
         return opened
 
+    def drain_judged(self) -> dict[tuple[str, str], int]:
+        """Return (gateway, state) → gaps of which that was said since the last call."""
+        judged, self._judged = self._judged, {}
+        return judged
+
     def open_gaps(self) -> list[Connection]:
         """The connections with an open gap."""
         return [known for known in self._connections.values() if known.gap is not None]
@@ -424,6 +431,9 @@ class Outages:
 
     def _say(self, gap: Gap, at: int) -> Record:
         """Have ledger and topic know of a gap as it is now."""
+        before = self._gaps.get(gap.id)
+        if gap.state != OPEN and (before is None or before.state != gap.state):
+            self._judged[gap.gateway, gap.state] = self._judged.get((gap.gateway, gap.state), 0) + 1
         keep(self._gaps, gap)
         self.said_so_far += 1
         self._news[gap.id] = gap

@@ -104,7 +104,16 @@ class Kept(Journal):
 class Tallied:
     """Stands for `bridge.ops.tally.Tally`: takes the counts away, so that they do not grow."""
 
-    def role(self, _lane: int, *, active: bool) -> None:
+    def role(self, *, active: bool, standby: bool) -> None:
+        """Nothing is shown."""
+
+    def taken_over(self, _reason: str) -> None:
+        """Nothing is shown."""
+
+    def fenced(self) -> None:
+        """Nothing is shown."""
+
+    def committed(self, _now: int) -> None:
         """Nothing is shown."""
 
     def transaction(self, _seconds: float) -> None:
@@ -119,6 +128,7 @@ class Tallied:
         pipeline.drain()
         pipeline.drain_dead()
         outages.drain_opened()
+        outages.drain_judged()
 
 
 class Service:
