@@ -58,7 +58,7 @@ def test_members_that_no_schema_knows() -> None:
 
 def test_records_within_records() -> None:
     """Elements of arrays have paths, and unknown members of theirs are found."""
-    levels = [{"price": "0.10", "quantity": "5", "age": 3}, {"price": "0.20", "quantity": None}]
+    levels: list[dict[str, Any]] = [{"price": "0.10", "quantity": "5", "age": 3}, {"price": "0.20", "quantity": None}]
     data = {"tokenId": "1", "bids": levels, "asks": [{**levels[0], "age": "x"}]}
     frame = {"type": "book_snapshot", "channel": "token_book", "seq": 1, "data": data}
     found = only(profiled(MARKETS, [json.dumps(frame).encode()], gateway="markets"))
@@ -91,7 +91,7 @@ def test_types_that_are_made_up_for_ever_are_bounded() -> None:
 def test_names_that_are_made_up_for_ever_are_bounded() -> None:
     """Further members are passed over, and that is said."""
     profiler = Profiler(places=50)
-    for number, (name, schema, data) in enumerate(decoded(KIND, [match(n, **{f"x{n}": n}) for n in range(100)])):
+    for number, (name, schema, data) in enumerate(decoded(KIND, [match(n, None, **{f"x{n}": n}) for n in range(100)])):
         profiler.take("cs2", "ticktock", schema, data, type=name, received=number)
     assert profiler.crowded
     assert sum(not row.known for row in only(profiler).rows()) == 50

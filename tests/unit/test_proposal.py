@@ -145,7 +145,8 @@ def test_members_of_the_envelope_are_promoted_in_every_file(tmp_path: Path) -> N
 
 def test_what_can_not_be_a_field_is_named() -> None:
     """Nothing but null, or no name of a field; neither keeps the others out."""
-    drafts, left = proposed(frame(id="m1", void=None, good="x", **{"a-b": 1, "extensions": 2}))
+    odd: dict[str, Any] = {"void": None, "good": "x", "a-b": 1, "extensions": 2}
+    drafts, left = proposed(frame(id="m1", **odd))
     assert [each.news for each in drafts.values()] == [("data.good: added, null or string",)]
     assert set(left) == {f"MatchUpdatedData.{name}" for name in ("void", "a-b", "extensions")}
 
