@@ -79,8 +79,8 @@ def profile(
 
     --propose takes a type that has a schema, or one that has none: then the file is a new one. The proposal
     "meta" is about what is beside the payload, in all types of a kind. A member becomes a nullable field of the
-    narrowest type that fits what was seen. Every file is held against the released versions; what each field means is
-    left to you.
+    narrowest type that fits what was seen; a value of another type will make a frame a dead letter, so look at each.
+    Every file is held against the released versions; what each field means is left to you.
     """
     from bridge import terminal, topics
     from bridge.survey import survey
