@@ -341,6 +341,9 @@ class Service:
             except BridgeError as error:
                 await self._wait_for(error)
         lanes = [self._lane(lane, journals, plan, found, filling) for lane in journals]
+        if self.metrics.total("waiting"):
+            log.info("no_longer_waiting")
+        self.metrics.waits_for(None)
         self._waiting = None
         self._lanes = lanes
         for lane in lanes:
@@ -351,6 +354,7 @@ class Service:
         if self._waiting != str(error):
             log.warning("waiting", reason=str(error))
         self._waiting = str(error)
+        self.metrics.waits_for("registry" if error.where == "registry" else "kafka")
         await asyncio.sleep(RETRY)
 
     async def _stop_lanes(self) -> None:

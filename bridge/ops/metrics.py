@@ -118,6 +118,12 @@ class Metrics:
         self.journal_limit_bytes: Final = self._gauge(
             "journal_limit_bytes", "Bytes of the journal beyond which the sockets are not read."
         )
+        self.waiting: Final = self._gauge(
+            "waiting",
+            "1 while nothing is published yet, since this service (kafka, registry) does not answer.",
+            ["service"],
+        )
+        self.waits_for(None)
         self.journal_frames: Final = self._gauge("journal_frames", "Frames received and not yet known to be committed.")
         self.journal_bytes: Final = self._gauge("journal_bytes", "Bytes that the journal takes on disk.")
         self.window_identities: Final = self._gauge(
@@ -130,6 +136,11 @@ class Metrics:
             "transaction_seconds", "Time of a Kafka transaction, begin to committed."
         )
         self.latency_seconds: Final = self._histogram("latency_seconds", "Time of a frame from received to committed.")
+
+    def waits_for(self, service: str | None) -> None:
+        """The start waits for a service; None: for none, or no longer."""
+        for each in ("kafka", "registry"):
+            self.waiting.labels(each).set(each == service)
 
     def exposition(self) -> tuple[bytes, str]:
         """Return the text that Prometheus reads, and its content type."""
