@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
 JAVA := .cache/java-example/built
-CODE := bridge native/hook.py tests bench helm/values_schema.py examples/gateway/tally_feed
+CODE := bridge native/hook.py tests bench helm/values_schema.py ops/dashboard.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,7 +20,7 @@ help: ## this text
 
 install: $(STAMP) ## the virtual environment .venv with feedbridge (editable) and all tools
 
-$(STAMP): requirements/dev.txt pyproject.toml $(wildcard native/*)
+$(STAMP): requirements/dev.txt pyproject.toml $(wildcard native/*.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv …"
@@ -29,7 +29,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(wildcard native/*)
 	@$(BIN)/python -c 'from bridge import native; native.absent and print("Frames will cost twice the CPU:", native.absent)'
 	@touch $@
 
-servers: ## Kafka, Apicurio Registry, RabbitMQ and kcat for the tests, into .cache
+servers: ## Kafka, Apicurio Registry, RabbitMQ, Prometheus and kcat for the tests, into .cache
 	@$(PYTHON) tests/servers/fetch.py
 
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
@@ -39,7 +39,8 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/unit tests/helm -n 2
 	@$(BIN)/python -m pytest tests/model
-	@$(BIN)/python -m pytest tests/kafka tests/chaos
+	@$(BIN)/python -m pytest tests/kafka -n 2 --dist loadscope
+	@$(BIN)/python -m pytest tests/chaos
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
@@ -50,6 +51,7 @@ check: install ## formatting, lint, types, and that no schema breaks with a rele
 format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/python ops/dashboard.py
 	@$(BIN)/python helm/values_schema.py
 	@$(BIN)/python -m tests.helm.tools docs
 

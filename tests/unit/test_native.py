@@ -343,7 +343,7 @@ def test_whole_batches_are_what_python_makes_of_them(some: list[Frame], size: in
         state = [window._seen, window._variants, window._contents, [*window._last.items()]]
         slices = [(each.start, each.end, each.identities, each.contents) for each in (*window._slices, window._slice)]
         orphans, dead = made.drain_orphans(), made.drain_dead()
-        metas = {place: outages.said(place[0], meta) for place, meta in outages.metas.items()}
+        metas = {place: outages.said(place[0], meta) for place, (_, meta) in outages._metas.items()}
         found.append((batches, state, slices, window._until, made.drain(), orphans, dead, metas, outages.drain(0, NOW)))
     assert found[0] == found[1]
 
