@@ -93,7 +93,7 @@ bool avro_record(Writer *writer, int32_t record, uint32_t node, uint32_t skip, u
 #define IDENTIFIED 0x10
 #define MATCHED 0x40
 
-/* reader.c: frames as the window wants them */
+/* sighting.c, reader.c: frames as the window wants them */
 
 /* What bridge.route.Sighting is, of a frame that was read here. */
 typedef struct {
@@ -123,6 +123,9 @@ PyObject *stage_raw(PyObject *frame, PyObject *gateway, PyObject *stream);
 bool stages_count(PyObject *way, PyObject *name, long long more);
 PyObject *stage_judge(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *stage_publish(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+/* Make what each file needs, once; false with an exception. */
+bool sighting_prepare(void);
+bool reader_prepare(void);
 bool stages_prepare(void);
 
 #endif
