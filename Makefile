@@ -1,5 +1,5 @@
 # Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), Go, Node, and
-# RabbitMQ and kcat or Debian's apt to fetch them with. With a C compiler frames go twice as fast.
+# RabbitMQ and kcat or Debian's apt to fetch them with. With a C compiler frames take less CPU.
 
 PYTHON ?= python3
 # More options for the lock files, e.g. make lock LOCK=--upgrade
@@ -26,7 +26,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(wildcard native/*.*)
 	@echo "Installing into .venv …"
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c 'from bridge import native; native.absent and print("Frames will cost twice the CPU:", native.absent)'
+	@$(BIN)/python -c 'from bridge import native; native.absent and print("Frames will take 1.7 times the CPU:", native.absent)'
 	@touch $@
 
 servers: ## Kafka, Apicurio Registry, RabbitMQ, Prometheus and kcat for the tests, into .cache

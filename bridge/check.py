@@ -39,7 +39,7 @@ async def check(
     """
     topics = plan(config, catalog)
     names = ", ".join(config.gateways)
-    slow = "" if native.available() else f"; a frame costs twice the CPU, since {native.absent}"
+    slow = "" if native.available() else f"; frames take 1.7 times the CPU, since {native.absent}"
     asked = [
         *(_gateway(gateway) for gateway in gateways),
         asyncio.to_thread(_guarded, "kafka", lambda: check_kafka(config, topics, timeout=patience)),

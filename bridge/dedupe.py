@@ -56,6 +56,7 @@ class Window:
         self.span = span
         self.max_identities = max_identities
         self.keep_unchanged = keep_unchanged
+        # native/stages.c looks into the dictionaries too, and enters what is new in every respect.
         #: identity → content of the first record that had it
         self._seen: dict[int, int] = {}
         #: identity → the other contents that came with it, oldest first; rare

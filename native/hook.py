@@ -36,7 +36,7 @@ class NativeHook(BuildHookInterface[Any]):
         TARGET.unlink(missing_ok=True)  # one of older sources is worse than none
         reason = build()
         if reason is not None:
-            self.app.display_warning(f"feedbridge becomes pure Python, at half the speed: {reason}")
+            self.app.display_warning(f"feedbridge becomes pure Python, and frames take 1.7 times the CPU: {reason}")
         elif version == "standard":
             build_data["pure_python"] = False
             build_data["infer_tag"] = True

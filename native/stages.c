@@ -207,8 +207,9 @@ static PyObject *key_of(const Judge *judge, const Sighting *one, PyObject *frame
         return NULL;
     PyObject *found = PyObject_CallFunctionObjArgs(judge->lookup, gateway, none ? none : one->own, NULL);
     Py_XDECREF(none);
-    if (found == NULL || found != Py_None)
-        return found;
+    good = found == NULL ? -1 : PyObject_IsTrue(found);
+    if (good)
+        return good < 0 ? (Py_XDECREF(found), NULL) : found;
     Py_DECREF(found);
     return Py_NewRef(one->own != Py_None ? one->own : gateway);
 }
@@ -258,7 +259,7 @@ static int in_run(PyObject *frame, PyObject *gateway, PyObject *connection, PyOb
     return found;
 }
 
-/* judge(window, batch, frames, sightings, index, position, stream, taught, lookup, learn, fresh) -> index
+/* judge(window, batch, frames, sightings, index, position, now, stream, taught, lookup, learn, fresh) -> index
 
    Frames of one connection, as long as each is new in every respect. position: of the frame at the index. */
 PyObject *stage_judge(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
@@ -291,7 +292,7 @@ PyObject *stage_judge(PyObject *module, PyObject *const *arguments, Py_ssize_t c
         (connection = PyObject_GetAttr(first, s_connection)) != NULL && PyDict_Check(judge.seen) &&
         PyDict_Check(judge.contents) && PyDict_Check(judge.last) && PyByteArray_Check(judge.codes) &&
         PyByteArray_Check(judge.hashes) && PyByteArray_Check(judge.orders)) {
-        judge.keep_unchanged = keep == Py_True;
+        judge.keep_unchanged = PyObject_IsTrue(keep) != 0;
         for (; index < PyList_GET_SIZE(frames) && index < PyList_GET_SIZE(sightings); index++, position++) {
             PyObject *frame = PyList_GET_ITEM(frames, index);
             Sighting *one = (Sighting *)PyList_GET_ITEM(sightings, index);
