@@ -52,6 +52,7 @@ def of(catalog: Catalog, name: str) -> dict[str, Any]:
             "topic": example.topic,
             "key": example.key,
             "headers": example.headers,
+            "cloudevents": example.cloudevents,
             "timestamp": example.timestamp,
             "value": msgspec.json.decode(msgspec.json.encode(example.value)),
         }
@@ -67,6 +68,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {value['frame']}"
             yield f"example, published to {value['topic']}, key {value['key']}"
             yield "  " + " ".join(f"{header}={text}" for header, text in value["headers"].items())
+            yield "with topics.headers: cloudevents also"
+            yield from (f"  {header}={text}" for header, text in value["cloudevents"].items())
             yield from textwrap.indent(_json(value["value"]), "  ").splitlines()
         elif name != "private" or value:
             text = "nothing: it is consumed and not published" if value is None else str(value)
