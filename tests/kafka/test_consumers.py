@@ -115,10 +115,12 @@ def test_all_stacks_read_the_same(kafka: Kafka, registry: Registry, published: P
     python = ROOT / "examples" / "python"
     by_registry = read(sys.executable, python / "with_registry.py", kafka.bootstrap, registry.url, *published.names)
     by_fastavro = read(sys.executable, python / "with_fastavro.py", kafka.bootstrap, registry.url, *published.names)
+    by_records = read(sys.executable, python / "with_records.py", kafka.bootstrap, registry.url, *published.names)
     classpath = f"{JAVA / 'target' / 'read-records-1.jar'}:{JAVA / 'target' / 'dependency'}/*"
     by_java = read(java(), "-cp", classpath, "ReadRecords", kafka.bootstrap, registry.url, *published.names)
     assert len(by_registry) == sum(map(len, published.records.values()))
     assert by_registry == by_fastavro
+    assert by_registry == by_records
     assert by_registry == by_java
     for name, records in published.records.items():
         found = [each["value"] for each in by_registry if each["topic"] == name]
