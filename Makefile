@@ -51,6 +51,7 @@ format: install ## format the code, mend what lint can mend, make what is genera
 	@$(BIN)/ruff format .
 	@$(BIN)/python helm/values_schema.py
 	@$(BIN)/python -m bridge.classes
+	@$(BIN)/python -m bridge.handbook
 	@$(BIN)/python -m tests.helm.tools docs
 
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components

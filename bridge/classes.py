@@ -22,7 +22,7 @@ FOLDER: Final = Path(__file__).with_name("records")
 #: The module of feedbridge's own records.
 OWN: Final = "feedbridge"
 #: Own records that are consumers' business.
-_SHOWN: Final = ("gap",)
+SHOWN: Final = ("gap",)
 _WIDTH: Final = 116
 _PLAIN: Final = {"string": "str", "long": "int", "int": "int", "boolean": "bool", "null": "None"}
 _TEXTS: Final = {"number": "Number", "any": "Json"}
@@ -38,7 +38,7 @@ def modules(catalog: Catalog) -> dict[str, str]:
         for kind in catalog.kinds.values()
     }
     if catalog.records:
-        own = {name: schema for name, schema in catalog.records.items() if name in _SHOWN}
+        own = {name: schema for name, schema in catalog.records.items() if name in SHOWN}
         found[OWN] = _module("What feedbridge writes about itself.", own)
     return found
 

@@ -33,19 +33,8 @@ def of(catalog: Catalog, name: str) -> dict[str, Any]:
             "topic": topic,
             "fingerprint": fingerprint(schema).hex(),
         }
-    frame_type = catalog.kind(kind).types.get(each, catalog.kind(kind).unknown)
+    found = facts(kind, catalog.kind(kind).types.get(each, catalog.kind(kind).unknown))
     example = Examples(catalog).of(kind, each)
-    found: dict[str, Any] = {
-        "record": frame_type.name,
-        "doc": frame_type.schema["doc"],
-        "topic": topics.topic_name("", NAMES.get(kind, _GATEWAY), frame_type.type) if frame_type.publish else None,
-        "key": _key(frame_type),
-        "identity": _identity(frame_type),
-        "kind": _kind(frame_type),
-        "timestamp": _first(frame_type.event_time, "the time received"),
-        "fingerprint": fingerprint(frame_type.schema).hex(),
-        "private": frame_type.private,
-    }
     if example is not None:
         found["example"] = {
             "frame": example.frame,
@@ -57,6 +46,21 @@ def of(catalog: Catalog, name: str) -> dict[str, Any]:
             "value": msgspec.json.decode(msgspec.json.encode(example.value)),
         }
     return found
+
+
+def facts(kind: str, frame_type: FrameType) -> dict[str, Any]:
+    """What the schema of a type says. kind: of the gateway."""
+    return {
+        "record": frame_type.name,
+        "doc": frame_type.schema["doc"],
+        "topic": topics.topic_name("", NAMES.get(kind, _GATEWAY), frame_type.type) if frame_type.publish else None,
+        "key": _key(frame_type),
+        "identity": _identity(frame_type),
+        "kind": _kind(frame_type),
+        "timestamp": _first(frame_type.event_time, "the time received"),
+        "fingerprint": fingerprint(frame_type.schema).hex(),
+        "private": frame_type.private,
+    }
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
