@@ -54,7 +54,7 @@ format: install ## format the code, mend what lint can mend, make what is genera
 	@$(BIN)/python -m bridge.handbook
 	@$(BIN)/python -m tests.helm.tools docs
 
-bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
+bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components; layouts and headers
 	@$(BIN)/python -m bench
 
 tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, the AsyncAPI parser, the Java example

@@ -46,6 +46,7 @@ HEADERS: Final = {
 _VERSION: Final = ("ce_specversion", b"1.0")
 #: Seconds whose text is remembered.
 _SECONDS: Final = 1000
+_FRACTIONS: Final = [b".%03dZ" % part for part in range(1000)]
 
 
 class Events:
@@ -84,10 +85,12 @@ class Events:
             common, schemas = fixed_of.get(way) or self._fix(way)
             record = records[first]
             headers = record.headers  # one list for all layouts
-            headers.append(("ce_id", _id(sighting, frame.received)))
-            headers.append(("ce_time", self._time(record.timestamp)))
-            headers.append(("ce_subject", (sighting.own or key).encode()))
-            headers += common
+            headers += (
+                ("ce_id", _id(sighting, frame.received)),
+                ("ce_time", self._time(record.timestamp)),
+                ("ce_subject", (sighting.own or key).encode()),
+                *common,
+            )
             for number in range(first, first + len(schemas)):  # ids that differ from topic to topic
                 records[number] = replace(records[number], headers=[*headers, schemas[number - first]])
             first += len(way.topics)
@@ -151,13 +154,13 @@ class Events:
 
     def _time(self, at: int) -> bytes:
         """RFC 3339, in UTC. at: ms since the epoch."""
-        second, part = divmod(at, 1000)
+        second = at // 1000
         text = self._times.get(second)
         if text is None:
             if len(self._times) >= _SECONDS:
                 self._times.clear()
             text = self._times[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return b"%s.%03dZ" % (text, part)
+        return text + _FRACTIONS[at - second * 1000]
 
 
 def is_header(name: str) -> bool:
