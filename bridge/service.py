@@ -30,7 +30,7 @@ from bridge.gateways import kinds, schemas
 from bridge.gateways.gateway import Outside
 from bridge.grounds import Grounds
 from bridge.intake import Intake
-from bridge.journals import Journals, opened_by
+from bridge.journals import Journals
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
 from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
@@ -129,7 +129,7 @@ class Service:
             lanes=self._held,
             max_bytes=config.journal.max_bytes,
             fsync=config.journal.fsync,
-            opened=opened_by(self.instance, self._now()),
+            instance=self.instance,
         )
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []
@@ -342,6 +342,9 @@ class Service:
             except BridgeError as error:
                 await self._wait_for(error)
         lanes = [self._lane(lane, journals, plan, found, filling) for lane in journals]
+        if self.metrics.total("waiting"):
+            log.info("no_longer_waiting")
+        self.metrics.waits_for(None)
         self._waiting = None
         self._lanes = lanes
         for lane in lanes:
@@ -352,6 +355,7 @@ class Service:
         if self._waiting != str(error):
             log.warning("waiting", reason=str(error))
         self._waiting = str(error)
+        self.metrics.waits_for("registry" if error.where == "registry" else "kafka")
         await asyncio.sleep(RETRY)
 
     async def _stop_lanes(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,25 @@ def test_a_whole_plan_is_registered_once(registry: Server, topic_prefix: str, tm
     assert settings is not None
     with Registry(settings, cache=tmp_path) as client:
         assert client.resolve_all(topics) == {each.subject: each.id for each in first}
+
+
+def test_several_may_register_at_once(registry: Server, topic_prefix: str) -> None:
+    """As bridges do that are started together: all get the same ids, and one version is made of each."""
+    topics = plan(installation(prefix=topic_prefix), CATALOG)
+    start = threading.Barrier(4)
+
+    def register() -> dict[str, int]:
+        with connect(registry) as client:
+            start.wait(timeout=60)
+            return {each.subject: each.id for each in client.register(topics)}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [each.result() for each in [pool.submit(register) for _ in range(4)]]
+    assert len(found[0]) > 20
+    assert found[1:] == found[:1] * 3
+    with SchemaRegistryClient({"url": registry.url}) as plain:
+        assert {plain.get_compatibility(subject) for subject in found[0]} == {"FULL_TRANSITIVE"}
+        assert all(plain.get_versions(subject) == [1] for subject in found[0])
 
 
 def test_new_subjects_are_full_transitive(registry: Server, topic_prefix: str) -> None:
