@@ -310,8 +310,10 @@ def _own(catalog: Catalog) -> Iterator[str]:
 
 def main() -> None:
     """Write the pages, into the documentation or a folder that is named."""
-    folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = FOLDER
+    if sys.argv[1:]:
+        folder = Path(sys.argv[1])
+        folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages(Catalog.load()).items():
         (folder / name).write_text(text, encoding="utf-8")
 
