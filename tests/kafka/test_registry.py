@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from bridge.catalog import Catalog
 from bridge.errors import CheckFailed, ConfigError, Unreachable
@@ -230,7 +231,9 @@ def test_the_commands_as_a_pipeline_runs_them(registry: Server, topic_prefix: st
         code, _, err = command(file, "schemas", "register")
         assert code == 1
         assert "data.status" in err
-        assert [each for each in plain.get_subjects() if each.startswith(topic_prefix)] == [subject]
+        with pytest.raises(SchemaRegistryError, match=r"[Nn]o "):
+            plain.get_versions(subject.replace("updated", "created"))
+        assert plain.get_versions(subject) == [1]
         plain.delete_subject(subject)
         plain.delete_subject(subject, permanent=True)
         code, out, _ = command(file, "schemas", "register", "--json")
