@@ -28,7 +28,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-servers: ## Kafka, Apicurio Registry, RabbitMQ and kcat for the tests, into .cache
+servers: ## Kafka, Apicurio Registry, RabbitMQ, Prometheus and kcat for the tests, into .cache
 	@$(PYTHON) tests/servers/fetch.py
 
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
@@ -38,7 +38,8 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/unit tests/helm -n 2
 	@$(BIN)/python -m pytest tests/model
-	@$(BIN)/python -m pytest tests/kafka tests/chaos
+	@$(BIN)/python -m pytest tests/kafka -n 2 --dist loadscope
+	@$(BIN)/python -m pytest tests/chaos
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .

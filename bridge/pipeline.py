@@ -205,6 +205,9 @@ class Pipeline:
         batch = Batch(first, now)
         if now >= self._taught_until:
             self._forget_taught(now)
+        for position in [each for each in self.poisoned if each < first]:  # disposed of
+            del self.poisoned[position]
+            self.unfit.discard(position)
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
@@ -570,9 +573,8 @@ def _arrived(frame: Frame, memory: Memory) -> Frame:
     """The frame that an event brings from the journal of another plan, `_NOTHING` if it is disposed of; any other is itself."""
     while frame.raw.startswith(MOVED):
         moved = read_moved(frame.raw)
-        if moved.origin.position < memory.resume(
-            moved.origin.journal, moved.origin.instance, first=0, opened_at=moved.origin.opened
-        ):
+        origin = moved.origin
+        if origin.position < memory.resume(origin.journal, first=0, openings=origin.openings):
             return _NOTHING
         frame = moved.frame
         if frame.source != EVENT:

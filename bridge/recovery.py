@@ -90,8 +90,8 @@ class GapWriter:
 class Outages:
     """The state of every connection of one lane, and the gaps that are open or may yet be filled.
 
-    metas: (gateway, connection) → the envelope of its last frame that was read; the pipeline's to set. said: what such an
-    envelope says, given with the gateway: the connection's own sequence number, and when the frame was sent (ms).
+    said: the pipeline's to set: what the envelope of a frame says, given with the gateway: the connection's own sequence
+    number, and when the frame was sent (ms).
     """
 
     def __init__(
@@ -109,7 +109,8 @@ class Outages:
 
         span: of the window (ms), see `drain`. fillable: gateways that are asked for what is missing.
         """
-        self.metas: dict[tuple[str, str], Any] = {}
+        #: (gateway, connection) → when its last frame that was read came, and its envelope.
+        self._metas: dict[tuple[str, str], tuple[int, Any]] = {}
         self.said: Callable[[str, Any], tuple[int | None, int | None]] = lambda _gateway, _meta: (None, None)
         self._writer = writer
         self._lane = lane
@@ -134,13 +135,15 @@ class Outages:
         self._remind_at = 0
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
         self._opened: dict[tuple[str, str], int] = {}
+        #: (gateway, state) → gaps judged since the last `drain_judged`.
+        self._judged: dict[tuple[str, str], int] = {}
 
     def seen(self, gateway: str, connection: str, received: int, meta: Any = None) -> None:
         """Take note of a frame. received: ms since the epoch. meta: its envelope, where it could be read."""
         key = (gateway, connection)
         self._last[key] = received
         if meta is not None:
-            self.metas[key] = meta
+            self._metas[key] = received, meta
 
     def event(self, gateway: str, connection: str, event: str, facts: Mapping[str, Any], at: int) -> list[Record]:
         """Take an event; see the module. at: ms since the epoch. Returns the gap records it makes."""
@@ -287,7 +290,7 @@ class Outages:
         for key in self._last:
             self._set(_changed(self._latest(key, up=True), position=position))
         self._last.clear()
-        self.metas.clear()
+        self._metas.clear()
         if now is not None and now >= self._remind_at:
             self._remind(now)
         changed = [self._connections[key] for key in sorted(self._changed)]
@@ -312,6 +315,11 @@ class Outages:
         """Return (gateway, cause) → gaps opened since the last call."""
         opened, self._opened = self._opened, {}
         return opened
+
+    def drain_judged(self) -> dict[tuple[str, str], int]:
+        """Return (gateway, state) → gaps of which that was said since the last call."""
+        judged, self._judged = self._judged, {}
+        return judged
 
     def open_gaps(self) -> list[Connection]:
         """The connections with an open gap."""
@@ -367,10 +375,10 @@ class Outages:
         last = self._last.get(key)
         if last is None:
             return known
-        meta = self.metas.get(key)
+        received, meta = self._metas.get(key, (0, None))
         seq, sent = self.said(key[0], meta) if meta is not None else (None, None)
-        if sent is not None and last - OWN_TIME <= sent < last:
-            last = sent
+        if sent is not None and received == last and last - OWN_TIME <= sent < last:
+            last = sent  # by a frame that came before the last it says nothing
         return _changed(known, last_frame=last, last_seq=known.last_seq if seq is None else str(seq))
 
     def _around(self, gateway: str, connection: str, received: int) -> Gap | None:
@@ -424,6 +432,9 @@ class Outages:
 
     def _say(self, gap: Gap, at: int) -> Record:
         """Have ledger and topic know of a gap as it is now."""
+        before = self._gaps.get(gap.id)
+        if gap.state != OPEN and (before is None or before.state != gap.state):
+            self._judged[gap.gateway, gap.state] = self._judged.get((gap.gateway, gap.state), 0) + 1
         keep(self._gaps, gap)
         self.said_so_far += 1
         self._news[gap.id] = gap

@@ -29,7 +29,7 @@ from bridge.gateways import kinds, schemas
 from bridge.gateways.gateway import Outside
 from bridge.grounds import Grounds
 from bridge.intake import Intake
-from bridge.journals import Journals, opened_by
+from bridge.journals import Journals
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
 from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
@@ -128,7 +128,7 @@ class Service:
             lanes=self._held,
             max_bytes=config.journal.max_bytes,
             fsync=config.journal.fsync,
-            opened=opened_by(self.instance, self._now()),
+            instance=self.instance,
         )
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []

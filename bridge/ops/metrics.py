@@ -72,6 +72,11 @@ class Metrics:
         self.gaps: Final = self._counter(
             "gaps", "Time spans for which frames may be missing, by cause.", ["gateway", "cause"]
         )
+        self.gaps_judged: Final = self._counter(
+            "gaps_judged",
+            "What became of gaps: filled, partly or lost; one that is filled later counts again.",
+            ["gateway", "state"],
+        )
         self.reconnects: Final = self._counter(
             "reconnects", "Connections to a gateway that ended and were made anew, by cause.", ["gateway", "cause"]
         )
@@ -94,6 +99,24 @@ class Metrics:
         )
         self.lane_active: Final = self._gauge(
             "lane_active", "1 while this process publishes the lane, else 0.", ["lane"]
+        )
+        self.lane_standby: Final = self._gauge(
+            "lane_standby", "1 while this process stands by for the lane and could take over, else 0.", ["lane"]
+        )
+        self.lane_takeovers: Final = self._counter(
+            "lane_takeovers", "Times that this process took the lane, by reason.", ["lane", "reason"]
+        )
+        self.lane_fenced: Final = self._counter(
+            "lane_fenced", "Times that another process took the lane from this one.", ["lane"]
+        )
+        self.last_commit: Final = self._gauge(
+            "last_commit_timestamp_seconds", "When this process last committed to Kafka, heartbeats included.", ["lane"]
+        )
+        self.last_frame: Final = self._gauge(
+            "last_frame_timestamp_seconds", "When the gateway last sent anything, keep-alives included.", ["gateway"]
+        )
+        self.journal_limit_bytes: Final = self._gauge(
+            "journal_limit_bytes", "Bytes of the journal beyond which the sockets are not read."
         )
         self.waiting: Final = self._gauge(
             "waiting",

@@ -18,11 +18,12 @@ from tests.helm.chart import CASES, CHART, Refused, Rendered, annotations_of, va
 from tests.helm.tools import helm, helm_docs
 
 pytestmark = pytest.mark.timeout(300)  # the first test builds and fetches the tools
+ALERTS = CHART.parents[1] / "ops" / "alerts.yaml"
 Render = Callable[[str], Rendered]
 #: Oldest version that Chart.yaml admits, and the newest whose schemas we have.
 VERSIONS = ("1.27", "1.37")
 #: Kinds of the Prometheus operator: Kubernetes itself does not know them.
-FOREIGN = {"PodMonitor", "ServiceMonitor"}
+FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -257,6 +258,17 @@ def test_monitors_are_there_where_asked_for(rendered: Render) -> None:
     wanted = service.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
     selected = [each for each in service.all("Service") if wanted <= each["metadata"]["labels"].items()]
     assert len(selected) == 1  # one of the two services, or every pod would be scraped twice
+
+
+def test_alerts_are_those_of_the_rules_file_but_for_what_is_left_out(rendered: Render) -> None:
+    """The chart has no rules of its own; what Prometheus fills in is not taken for a template of Helm's."""
+    rules = yaml.safe_load(ALERTS.read_text())
+    [group] = rules["groups"]
+    group["rules"] = [rule for rule in group["rules"] if rule["alert"] != "FeedbridgeCollisions"]
+    rule = rendered("monitoring").one("PrometheusRule")
+    assert rule["spec"] == rules
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert (CHART / "files/alerts.yaml").read_bytes() == ALERTS.read_bytes(), "run `make format`"
 
 
 def test_hooks_run_before_install_and_upgrade_with_a_config_of_their_own(rendered: Render) -> None:
