@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
 JAVA := .cache/java-example/built
-CODE := bridge tests bench helm/values_schema.py examples/gateway/tally_feed
+CODE := bridge tests bench helm/values_schema.py ops/dashboard.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,6 +50,7 @@ check: install ## formatting, lint, types, and that no schema breaks with a rele
 format: install ## format the code, mend what lint can mend, make what is generated anew
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/python ops/dashboard.py
 	@$(BIN)/python helm/values_schema.py
 	@$(BIN)/python -m bridge.classes
 	@$(BIN)/python -m bridge.handbook

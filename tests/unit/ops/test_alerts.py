@@ -116,6 +116,15 @@ FAULTS: Final[dict[str, tuple[dict[str, tuple[str, str]], set[str]]]] = {
 }
 
 
+def exposed() -> set[str]:
+    """The names of all series that a bridge has."""
+    known = set()
+    for family in Metrics().registry.collect():
+        kinds = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
+        known |= {family.name + suffix for suffix in kinds}
+    return known
+
+
 def rules() -> list[dict[str, Any]]:
     """The rules of the file."""
     [group] = yaml.safe_load(RULES.read_text())["groups"]
@@ -177,13 +186,13 @@ def test_each_alert_is_raised_by_some_fault(rule: dict[str, Any]) -> None:
     assert rule["alert"] in {each.split()[0] for _, fires in FAULTS.values() for each in fires}
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert {"summary", "description"} <= rule["annotations"].keys()
+    page = (ROOT / rule["annotations"]["runbook"]).read_text()
+    assert re.findall("^## (.+)", page, re.MULTILINE) == ["What it means", "Look", "Mend"]
+    assert f"`{rule['alert']}`" in page
+    assert f"[{rule['alert']}]({rule['alert']}.md)" in (ROOT / "docs/runbooks/README.md").read_text()
 
 
 def test_rules_ask_for_metrics_that_there_are() -> None:
     """A rule whose metric was renamed would be silent for ever."""
-    known = set()
-    for family in Metrics().registry.collect():
-        kinds = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
-        known |= {family.name + suffix for suffix in kinds}
     asked = {name for rule in rules() for name in re.findall(r"\b(?:feedbridge|process)_\w+", rule["expr"])}
-    assert asked <= known
+    assert asked <= exposed()
