@@ -48,14 +48,16 @@ check: install ## formatting, lint, types, and that no schema breaks with a rele
 	@$(BIN)/mypy --strict $(CODE)
 	@$(BIN)/python -m bridge.history check
 
-format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
+format: install ## format the code, mend what lint can mend, make what is generated anew
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 	@$(BIN)/python ops/dashboard.py
 	@$(BIN)/python helm/values_schema.py
+	@$(BIN)/python -m bridge.classes
+	@$(BIN)/python -m bridge.handbook
 	@$(BIN)/python -m tests.helm.tools docs
 
-bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
+bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components; layouts and headers
 	@$(BIN)/python -m bench
 
 tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, the AsyncAPI parser, the Java example

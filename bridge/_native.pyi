@@ -27,6 +27,7 @@ class Sighting:
     identity: int
     content: int
     entity: int
+    named: bool
     @property
     def meta(self) -> Any: ...
     @property

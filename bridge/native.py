@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SWITCH: Final = "FEEDBRIDGE_NATIVE"
 
 #: What the extension and this module say to each other; one that was built from other sources is none.
-INTERFACE: Final = 1
+INTERFACE: Final = 2
 
 
 def _load() -> tuple[Any, str]:

@@ -30,6 +30,7 @@ from bridge.standby import Handover, Outage, Seen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bridge.cloudevents import Events
     from bridge.dedupe import Window
     from bridge.frame import Headers
     from bridge.ledger import Memory
@@ -77,10 +78,15 @@ class Pipeline:
         seq_scope: str = "global",
         max_value: int = MAX_VALUE,
         limits: Mapping[str, int] | None = None,
+        events: Events | None = None,
     ) -> None:
-        """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics."""
+        """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics.
+
+        events: adds CloudEvents headers.
+        """
         self._memory = memory
         self._outages = outages
+        self._events = events
         self._ways = {
             route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value, limits=limits) for route in routes
         }
@@ -497,22 +503,26 @@ class Pipeline:
         records, owners, times = batch.records, batch.owners, batch.received
         index = 0
         while index < len(fresh):
-            before = len(times)
+            before, first, end = len(times), len(records), 0
             try:
                 end = native.extension.publish(
                     records, owners, times, fresh, index, oldest, newest, until, STREAM, Record, _SOURCES[STREAM]
                 )
+                if self._events is not None:
+                    self._events.add(records, first, fresh[index:end])
             except Exception as error:  # one time stands there for each frame that was published
-                raise Undisposed(fresh[index + len(times) - before][0], error) from error
+                place = index + len(times) - before - bool(end)
+                raise Undisposed(fresh[place][0], error) from error
             index = end + (1 if end > index else UNUSUAL)
             self._publish_exactly(batch, fresh[end:index])
 
-    def _publish_exactly(self, batch: Batch, fresh: Sequence[Fresh]) -> None:
+    def _publish_exactly(self, batch: Batch, fresh: Sequence[Fresh]) -> None:  # noqa: C901 - as `_judge`
         """As `_publish`, whatever the frames are."""
         values: list[bytes] = []
         position = 0
         oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until
         records, owners, times = batch.records, batch.owners, batch.received
+        first = len(records)
         try:
             for position, _, sighting, _, _, _ in fresh:  # noqa: B007 - the position is for the error
                 values.append(sighting.way.encode(sighting.meta, sighting.data))
@@ -539,6 +549,8 @@ class Pipeline:
                     owners.append(position)
                 times.append(received)
                 way.counts.published += 1
+            if self._events is not None:
+                self._events.add(records, first, fresh)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
 
@@ -617,6 +629,8 @@ class Pipeline:
             frame_type=known,
             limit=limit,
         )
+        if self._events is not None:
+            self._events.dead_letter(record, frame)
         if digest is not None:
             batch.oversize.append((digest, raw))
         batch.records.append(record)

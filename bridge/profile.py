@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.avsc import UNKNOWN
 from bridge.evolution import Names
-from bridge.values import ARRAY, BOOLEAN, INTEGER, NULL, OBJECT, STRING, Budget, Values, kind_of, parse
+from bridge.values import ARRAY, BOOLEAN, INTEGER, LONG, NULL, OBJECT, STRING, Budget, Values, kind_of, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +49,7 @@ class TypeProfile:
     known: whether a schema of its own has it; else it was found in the topic of unknown types. first, last: when such a
     frame was received (ms since the epoch). records_of: name of a record of the schema → how many of it there were. extensions:
     name of a record of the schema → its unknown members. payload: of an unknown type, what its ``data`` held. broken: JSON
-    that could not be read.
+    that could not be read. passed: values of members that were one too many to be kept, or whose names are too long.
     """
 
     gateway: str
@@ -60,6 +60,7 @@ class TypeProfile:
     first: int = 0
     last: int = 0
     broken: int = 0
+    passed: int = 0
     fields: dict[str, Values] = field(default_factory=dict)
     objects: Counter[str] = field(default_factory=Counter)
     records_of: Counter[str] = field(default_factory=Counter)
@@ -116,7 +117,8 @@ class Profiler:
         key = gateway, own, type != UNKNOWN
         found = self.types.get(key)
         if found is None:
-            if type == UNKNOWN and sum(1 for _, _, known in self.types if not known) >= STRANGERS:
+            strangers = sum(1 for _, _, known in self.types if not known)
+            if type == UNKNOWN and (strangers >= STRANGERS or len(own) > LONG):
                 self.strangers += 1
                 return
             found = self.types[key] = TypeProfile(gateway, kind, own, known=type != UNKNOWN, first=received)
@@ -158,7 +160,8 @@ class Profiler:
         for name, text in members.items():
             values = known.get(name)
             if values is None:
-                if not self._budget.take():
+                if len(name) > LONG or not self._budget.take():
+                    found.passed += 1
                     continue
                 values = known[name] = Values()
             try:

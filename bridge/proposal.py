@@ -172,7 +172,7 @@ def narrowest(seen: Sequence[Values], name: str, taken: set[str], *, depth: int 
         branches.append("string")
     if kinds & {INTEGER, NUMBER}:
         exact = NUMBER not in kinds and all(
-            each.least is None or (each.least in _LONGS and each.most in _LONGS) for each in seen
+            not each.vast and (each.least is None or (each.least in _LONGS and each.most in _LONGS)) for each in seen
         )
         branches.append("long" if exact else dict(DECIMAL))
     if BOOLEAN in kinds:

@@ -31,6 +31,7 @@ from bridge.presence import MARGIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from bridge.cloudevents import Events
     from bridge.frame import Headers
     from bridge.presence import Presence
 
@@ -70,10 +71,14 @@ CAUSES: Final = (
 
 
 class GapWriter:
-    """Makes the Kafka record of a gap. topic: the gap topic. framing: what goes before the Avro bytes."""
+    """Makes the Kafka record of a gap.
 
-    def __init__(self, topic: str, framing: bytes, schema: Mapping[str, Any]) -> None:
+    topic: the gap topic. framing: what goes before the Avro bytes. events: adds CloudEvents headers.
+    """
+
+    def __init__(self, topic: str, framing: bytes, schema: Mapping[str, Any], *, events: Events | None = None) -> None:
         """Parse the schema (``schemas/bridge/gap.avsc``) once."""
+        self._events = events
         self._topic = topic
         self._framing = framing
         self._schema: Any = fastavro.parse_schema(dict(schema))
@@ -84,7 +89,10 @@ class GapWriter:
         out.write(self._framing)
         fastavro.schemaless_writer(out, self._schema, gap)
         headers: Headers = [("type", b"gap"), ("received", b"%d" % now)]
-        return Record(self._topic, gap["id"].encode(), out.getvalue(), headers, now)
+        record = Record(self._topic, gap["id"].encode(), out.getvalue(), headers, now)
+        if self._events is not None:
+            self._events.gap(record)
+        return record
 
 
 class Outages:

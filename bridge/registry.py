@@ -252,6 +252,9 @@ class Registry:
         except Refused as error:
             # Many registries let a deployment register, and only administrators set levels.
             return f"its compatibility could not be set to {COMPATIBILITY}: {error.what}"
+        except CheckFailed:
+            # As above: Apicurio's word for a level that another client is just setting. Once it is there, it is changed.
+            self._call(lambda: self._client.set_compatibility(subject, COMPATIBILITY))
         return None
 
     # --- the registry's answers ---------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Counts(msgspec.Struct):
 class Sighting(msgspec.Struct, gc=False):
     """A frame that was read. own: its own entity, if it names one. at: its event time (ms), once it was looked for.
 
-    The rest is what `dedupe.Window.admit` takes.
+    named: whether it has an identity beside its content. The rest is what `dedupe.Window.admit` takes.
     """
 
     way: Way
@@ -87,6 +87,7 @@ class Sighting(msgspec.Struct, gc=False):
     content: int
     entity: int
     at: int | None = None
+    named: bool = True
 
     def order(self, received: int) -> int:
         """Return a state's time by the gateway (ms), by which processes tell which is newer; 0: unknown, or beyond belief.
@@ -235,7 +236,7 @@ class Ways:
                 traits &= ~dedupe.IDENTIFIED
         if frame.source == REST:
             traits |= dedupe.FROM_REST
-        return Sighting(way, meta, data, own, traits, identity, content, entity)
+        return Sighting(way, meta, data, own, traits, identity, content, entity, None, named is not None)
 
     def said(self, meta: Any) -> tuple[int | None, int | None]:
         """(number, when sent in ms) by the envelope of a frame; numbers that count for one entity are left out."""
@@ -332,6 +333,9 @@ class Way:
         self.large = max_value // 2
         self.codec = codec
         self.envelope = envelope
+        #: Full name of the record; whether frames are told apart by their content too.
+        self.name = frame_type.name
+        self.by_content = frame_type.content
         self.type = name.encode(errors="replace")
         #: The header that says it.
         self.header = ("type", self.type)

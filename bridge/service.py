@@ -21,6 +21,7 @@ import structlog
 
 from bridge import __version__, grounds, kafka, native, topics
 from bridge.catalog import Catalog
+from bridge.cloudevents import Events
 from bridge.dedupe import Window
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.filling import Filling
@@ -401,7 +402,7 @@ class Service:
 
     def _gap_writer(self, framing: Mapping[tuple[str, str], bytes]) -> GapWriter:
         topic = topics.own_name(self.config, Role.GAPS)
-        return GapWriter(topic, framing[topic, "gap"], self._catalog.own("gap"))
+        return GapWriter(topic, framing[topic, "gap"], self._catalog.own("gap"), events=Events.of(self.config))
 
     def _publisher(self, lane: int, waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
         reports = kafka.Reports()
@@ -451,6 +452,7 @@ class Service:
             outages=outages(first),
             seq_scope=config.dedupe.seq_scope,
             limits=found.limits,
+            events=Events.of(config),
         )
         return Lane(
             Parts(

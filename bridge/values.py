@@ -31,9 +31,12 @@ SHORT: Final = 24
 #: Members of an object that are told apart, and how deep objects and arrays may lie in each other.
 CROWD: Final = 64
 DEPTH: Final = 6
+#: Characters of a name, and digits of a number, that are kept: a hostile gateway may send megabytes of either.
+LONG: Final = 200
 #: Hashes kept to tell how many values differ: exact up to so many, then right within a fifth, mostly.
 SKETCH: Final = 32
 _HASHES: Final = 1 << 64
+_BITS: Final = LONG * 3
 
 
 class Budget:
@@ -56,11 +59,12 @@ class Values:
 
     kinds: JSON type → how often. least, most: of its numbers. shortest, longest: characters of its strings. few: its values
     as JSON text, None once there were more than `FEW` or long ones. members: name → place, of its objects; others: what
-    further members held, once there were more than `CROWD`. items: the elements of its arrays.
+    further members held, once there were more than `CROWD`. items: the elements of its arrays. vast: some number had more digits
+    than are kept, and is in none of the others.
     """
 
     __slots__ = (
-        "_sketch", "few", "items", "kinds", "least", "longest", "members", "most", "others", "shortest",
+        "_sketch", "few", "items", "kinds", "least", "longest", "members", "most", "others", "shortest", "vast",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -74,6 +78,7 @@ class Values:
         self.members: dict[str, Values] = {}
         self.others: Values | None = None
         self.items: Values | None = None
+        self.vast = False
         self._sketch: set[int] = set()
 
     @property
@@ -99,9 +104,16 @@ class Values:
         if kind == STRING:
             self._string(value)
         elif kind in {INTEGER, NUMBER}:
+            if isinstance(value, int) and value.bit_length() > _BITS:
+                self.vast = True
+                return
+            text = str(value)
+            if len(text) > LONG:
+                self.vast = True
+                return
             self.least = value if self.least is None else min(self.least, value)
             self.most = value if self.most is None else max(self.most, value)
-            self._tell(str(value))
+            self._tell(text)
         elif kind == ARRAY and depth < DEPTH:
             if value and self.items is None and budget.take():
                 self.items = Values()
@@ -135,7 +147,7 @@ class Values:
         for name, value in members.items():
             place = self.members.get(name)
             if place is None:
-                if len(self.members) < CROWD and budget.take():
+                if len(self.members) < CROWD and len(name) <= LONG and budget.take():
                     place = self.members[name] = Values()
                 else:
                     place = self.others = self.others or Values()

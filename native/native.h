@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* What bridge/native.py asks for: one more with each change of what the two say to each other. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 #ifndef SOURCES /* a hash of the sources, see hook.py */
 #define SOURCES "unknown"
@@ -107,6 +107,7 @@ typedef struct {
     PyObject *both;       /* (meta, data) as Python reads them, once somebody asked */
     unsigned long long identity, content, entity;
     int traits;
+    char named;  /* whether it has an identity beside its content */
     bool simple; /* nothing but the window must be asked of it */
 } Sighting;
 

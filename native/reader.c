@@ -287,6 +287,7 @@ static Sighting *sight(Reader *self, PyObject *raw) {
     /* The buffer of the value is free again: it is where the identity is spelt. Of a private frame without one the owner
        would have to be known. */
     bool named = identity(self, type->identity, roots, &self->value);
+    found->named = named;
     bool usual = (named || !self->private) && digest(self, &self->canonical, type->seed, &found->content) &&
                  (found->own = first_id(self, type->entity, roots)) != NULL &&
                  entity_hash(type, found->own, &found->entity) &&

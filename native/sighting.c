@@ -68,6 +68,7 @@ static PyMemberDef sighting_members[] = {
     {"number", T_OBJECT_EX, offsetof(Sighting, number), READONLY, NULL},
     {"at", T_OBJECT_EX, offsetof(Sighting, at), READONLY, NULL},
     {"traits", T_INT, offsetof(Sighting, traits), READONLY, NULL},
+    {"named", T_BOOL, offsetof(Sighting, named), READONLY, NULL},
     {"identity", T_ULONGLONG, offsetof(Sighting, identity), READONLY, NULL},
     {"content", T_ULONGLONG, offsetof(Sighting, content), READONLY, NULL},
     {"entity", T_ULONGLONG, offsetof(Sighting, entity), READONLY, NULL},

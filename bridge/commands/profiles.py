@@ -158,12 +158,12 @@ def _show(found: Survey, *, news: bool) -> None:
         terminal.table(["", "field", "type", "null", "values"], [_row(row) for row in rows])
         if each.broken:
             terminal.line(f"not read: {each.broken:,} JSON texts")
+        if each.passed:
+            terminal.line(f"not shown: {each.passed:,} values of further unknown members")
         terminal.line("")
     profiler = found.profiler
     if profiler.strangers:
         terminal.line(f"not shown: {profiler.strangers:,} records of further types without a schema")
-    if profiler.crowded:
-        terminal.line("not shown: further unknown members, there are too many")
     for topic, count in sorted(found.unreadable.items()):
         terminal.line(f"not read: {count:,} records of {topic} ({found.why})")
     terminal.line(f"{found.records:,} records, {found.seconds:.1f} s")
@@ -248,6 +248,7 @@ def _type(each: TypeProfile, *, news: bool) -> dict[str, Any]:
         "first": each.first,
         "last": each.last,
         "unreadable": each.broken,
+        "passed_over": each.passed,
         "fields": [_field(row) for row in each.rows() if not (news and row.known)],
     }
 

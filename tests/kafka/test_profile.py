@@ -21,7 +21,10 @@ from bridge.avsc import registered
 from bridge.catalog import Catalog
 from bridge.registry import Registry as Client
 from bridge.sim import Sent
+from bridge.survey import survey
 from bridge.tail import Decoder, Seen, tail
+from bridge.topics import plan, select
+from bridge.verdict import Span
 from tests.audit.frames import frames, scripted
 from tests.installation import installation
 from tests.kafka.conftest import Kafka, Registry
@@ -108,11 +111,25 @@ async def test_from_the_topics_to_a_schema_that_takes_it(
 
 
 def records(config: dict[str, Any], prefix: str, registry: Registry) -> list[Seen]:
-    """What is in the topics of these two types, the latest last."""
+    """What is in the topics of these two types, the latest last; a survey of them is told to its end, and finds nothing new."""
     found = installation(kafka=config["kafka"], prefix=prefix, registry={"url": registry.url})
     assert found.registry is not None
     topics = [f"{prefix}cs2.{name}" for name in ("match.updated", "map.veto")]
+    told: list[tuple[int, int]] = []
     with Client(found.registry) as client:
+        catalog = Catalog.load()
+        seen = survey(
+            found,
+            catalog,
+            Decoder([], registry=client),
+            select(plan(found, catalog), topics),
+            span=Span(since=now() - 600_000),
+            progress=lambda _, done, whole: told.append((done, whole)),
+        )
+        assert told == sorted(told)
+        assert told[-1][0] == told[-1][1] > 0
+        assert seen.profiler.types["cs2", "map.veto", True].records == 1
+        assert not [row for row in seen.profiler.types["cs2", "map.veto", True].rows() if not row.known]
         return list(tail(found, topics, Decoder([], registry=client), start="beginning", last=50, follow=False))
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bridge import native
 from bridge.batch import Batch, Undisposed
 from bridge.catalog import Catalog
+from bridge.cloudevents import Events
 from bridge.dedupe import Window
 from bridge.errors import BadFrame
 from bridge.frame import EVENT, REST, STREAM, Frame
@@ -88,6 +89,7 @@ def compare_in(kind: str, raw: bytes, scope: str) -> bool:
         found.entity,
         found.own,
     )
+    assert usual.named is found.named
     assert usual.value == way.encode(meta, data)
     assert usual.key == way.key(meta, data)
     assert usual.at == way.event_time(meta, data)
@@ -331,6 +333,7 @@ def test_whole_batches_are_what_python_makes_of_them(some: list[Frame], size: in
         try:
             made.adopt(memory, outages, journal="j")
             made._wary_until = NOW + 1 if wary else 0
+            made._events = Events("main") if keep else None
             if some[0].raw == b"rubbish":
                 made.poisoned = {0: ("internal_error", "x")}
             batches = [
@@ -339,6 +342,7 @@ def test_whole_batches_are_what_python_makes_of_them(some: list[Frame], size: in
         finally:
             native.extension = kept
             made.poisoned = {}
+            made._events = None
         window = memory.window
         state = [window._seen, window._variants, window._contents, [*window._last.items()]]
         slices = [(each.start, each.end, each.identities, each.contents) for each in (*window._slices, window._slice)]

@@ -94,6 +94,7 @@ def test_names_that_are_made_up_for_ever_are_bounded() -> None:
     for number, (name, schema, data) in enumerate(decoded(KIND, [match(n, None, **{f"x{n}": n}) for n in range(100)])):
         profiler.take("cs2", "ticktock", schema, data, type=name, received=number)
     assert profiler.crowded
+    assert only(profiler).passed == 50
     assert sum(not row.known for row in only(profiler).rows()) == 50
 
 

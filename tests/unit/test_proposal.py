@@ -64,6 +64,7 @@ def installed(tmp_path: Path, drafts: dict[str, draft.Draft]) -> Catalog:
         (['"a"', "null"], "string"),
         (["1", "-9223372036854775808", "9223372036854775807"], "long"),
         (["1", "9223372036854775808"], NUMBER),
+        (["1", "9" * 1000], NUMBER),
         (["1", "1.10"], NUMBER),
         (["true"], "boolean"),
         (["true", "1", '"a"'], ["string", "long", "boolean"]),

@@ -66,6 +66,9 @@ def test_memory_is_bounded() -> None:
     assert deep.items is None
     small = taken('{"a": 1, "b": 2, "c": 3}', places=2)
     assert set(small.members) == {"a", "b"}
+    long = taken(json.dumps({"n" * 1000: 1}), "1" * 1000, "0." + "1" * 1000, places=5)
+    assert long.members == {}
+    assert (long.vast, long.least, long.differing) == (True, None, 0)
     chance = random.Random(1)
     many = taken(*(str(chance.random()) for _ in range(5000)))
     assert len(many._sketch) == SKETCH
