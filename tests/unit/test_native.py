@@ -33,6 +33,8 @@ PLAIN = (
     b'{"type":"market.updated","data":{"id":"o","match_id":"m","odds":[{"b":1.50,"a":"x"}],"status":1,"specifiers":'
     b'{"map":"1"},"textEN":"Match winner","suspended":false},"meta":{"ts":"2026-05-17T06:39:59.500Z","seq":7}}'
 )
+#: The two pipelines are compiled first, and a busy machine takes its time.
+pytestmark = pytest.mark.timeout(180)
 SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
