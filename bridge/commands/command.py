@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bridge.catalog import Catalog
     from bridge.config import Config
 
+#: The logger of `bridge.kafka`, which librdkafka writes to.
+LIBRDKAFKA: Final = "bridge.kafka"
 #: What a shell reports for a process that ended because nobody reads its output any more.
 PIPE_CLOSED: Final = 128 + signal.SIGPIPE
 
@@ -113,12 +116,14 @@ json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print
 def load(path: Path, *, log_as_configured: bool = False) -> Config:
     """Read the configuration, tell the logs its secrets, and set logging up.
 
-    log_as_configured: log as the file says; else warnings only, since the output of a command is its result.
-    ``--log-level`` has the last word.
+    log_as_configured: log as the file says; else warnings only, since the output of a command is its result, and nothing
+    of librdkafka, whose words are in the command's own error. ``--log-level`` has the last word.
     """
     from bridge import config, settings
     from bridge.ops.redaction import redactor
 
+    if not log_as_configured and log_level() is None:
+        logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
     loaded = config.load(path, environ=os.environ)
     redactor.add(*settings.secrets(loaded))
     configure_logs(

@@ -348,6 +348,26 @@ def test_topics_plan_says_what_is_private(run: Run, tmp_path: Path) -> None:
     assert all(row.split()[3] == "yes" for row in rows if row.startswith("wallet."))
 
 
+def test_topics_acls_prints_what_a_user_needs(run: Run, config: str) -> None:
+    """As commands, as a KafkaUser or as JSON; nothing is asked of Kafka. The user is that of the configuration."""
+    file = Path(config)
+    file.write_text(file.read_text().replace('"127.0.0.1:1"}', '"127.0.0.1:1", sasl.username: feeds}', 1))
+    code, out, err = run("topics", "acls", "-c", config)
+    assert (code, err) == (0, "")
+    assert "--allow-principal User:feeds" in out
+    assert "--topic feedbridge.main.ledger" in out
+    _, out, _ = run("topics", "acls", "-c", config, "--format", "strimzi", "--user", "other", "--cluster", "events")
+    assert yaml.safe_load(out)["metadata"] == {"name": "other", "labels": {"strimzi.io/cluster": "events"}}
+    _, out, _ = run("topics", "acls", "-c", config, "--for", "read", "--group", "odds", "match.updated", "--json")
+    assert [(each["resource"], each["name"], each["operations"]) for each in json.loads(out)] == [
+        ("topic", "cs2.match.updated", ["Read"]),
+        ("group", "odds", ["Read"]),
+    ]
+    code, _, err = run("topics", "acls", "-c", config, "match.updated")
+    assert code == 2
+    assert "--for read" in err
+
+
 @pytest.mark.parametrize("unusable", [None, "has no partitions"])
 def test_topics_apply_says_what_it_did(
     unusable: str | None, run: Run, config: str, monkeypatch: pytest.MonkeyPatch
