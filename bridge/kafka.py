@@ -275,10 +275,10 @@ _AUTHENTICATION: Final = _codes(
     "DELEGATION_TOKEN_EXPIRED",
 )
 _AUTHORIZATION: Final[Mapping[int, tuple[str, str]]] = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: ("topic", "Read, Write, Describe and Create on it"),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: ("topic", "what `feedbridge topics acls` prints"),
     KafkaError.GROUP_AUTHORIZATION_FAILED: ("consumer group", "Read on it"),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: ("the cluster", "Create, or make the topics beforehand"),
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ("transactional id", "Write and Describe on it"),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ("transactional id", "Write on it, see `feedbridge topics acls`"),
 }
 _MISSING_TOPIC: Final = _codes("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
 _CONFIG: Final = _codes(

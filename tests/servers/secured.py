@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,7 +20,12 @@ from typing import Any, Final, Self
 from aiohttp import BasicAuth, web
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -30,8 +36,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from tests.servers.certificates import Authority
 from tests.servers.kafka import KafkaCluster
 
-#: The user of SASL, the subject of its client certificate, and of its tokens.
+#: The user of SCRAM, of a client certificate, and of tokens.
 USER: Final = "feedbridge"
+#: Users of PLAIN, all with the same password.
+USERS: Final = (USER, "deployer", "auditor", "operator", "reader", "lacking")
 PASSWORD: Final = "XqZjWvKy-pass"
 CLIENT_SECRET: Final = "XqZjWvKy-client"
 _PLAIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -66,6 +74,7 @@ class SecuredKafka:
             "ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",
             "inter.broker.listener.name": "PLAINTEXT",
         }
+        users = " ".join(f'user_{each}="{PASSWORD}"' for each in USERS)
         for name, pair in certificates.items():
             of = f"listener.name.{name.lower()}"
             properties |= {
@@ -80,7 +89,7 @@ class SecuredKafka:
                 properties |= {
                     f"{of}.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN,OAUTHBEARER",
                     f"{of}.scram-sha-512.sasl.jaas.config": f"{_SCRAM};",
-                    f"{of}.plain.sasl.jaas.config": f'{_PLAIN} user_{USER}="{PASSWORD}";',
+                    f"{of}.plain.sasl.jaas.config": f"{_PLAIN} {users};",
                     f"{oauth}.jaas.config": f"{_OAUTH};",
                     f"{oauth}.server.callback.handler.class": _VALIDATOR,
                     f"{oauth}.oauthbearer.jwks.endpoint.url": self.tokens.jwks.as_uri(),
@@ -100,22 +109,27 @@ class SecuredKafka:
         self.cluster.start()
         credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         upsertion = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
-        admin = self.admin()
-        for answer in admin.alter_user_scram_credentials([upsertion]).values():
+        self._admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap, "log_level": 0})
+        for answer in self._admin.alter_user_scram_credentials([upsertion]).values():
             answer.result(timeout=20)
-
-    def admin(self) -> AdminClient:
-        """A client that may do all."""
-        return AdminClient({"bootstrap.servers": self.cluster.bootstrap})
 
     def grant(self, rights: Iterable[AclBinding]) -> None:
         """Add rights."""
-        admin = self.admin()
-        for answer in admin.create_acls(list(rights)).values():
+        for answer in self._admin.create_acls(list(rights)).values():
             answer.result(timeout=20)
 
-    def properties(self, mechanism: str = "SCRAM-SHA-512", *, listener: str = "SASL", **more: Any) -> dict[str, Any]:
-        """What a client of that mechanism (or ``MTLS``) writes under ``kafka:``. more: properties, ``_`` for ``.``."""
+    def revoke(self, right: AclBinding) -> None:
+        """Take back one right."""
+        (answer,) = self._admin.delete_acls([_filter(right)]).values()
+        assert len(answer.result(timeout=20)) == 1
+
+    def properties(
+        self, mechanism: str = "SCRAM-SHA-512", *, listener: str = "SASL", user: str = USER, **more: Any
+    ) -> dict[str, Any]:
+        """What a client of that mechanism (or ``MTLS``) writes under ``kafka:``.
+
+        user: others than `USER` have PLAIN only. more: further properties, with ``_`` for ``.``.
+        """
         found: dict[str, Any] = {"ssl.ca.location": str(self.authority.ca)}
         if mechanism == "MTLS":
             pair = self.authority.issue(USER)
@@ -139,7 +153,7 @@ class SecuredKafka:
                 "sasl.oauthbearer.client.secret": CLIENT_SECRET,
             }
         elif mechanism != "MTLS":
-            found |= {"sasl.username": USER, "sasl.password": PASSWORD}
+            found |= {"sasl.username": user, "sasl.password": PASSWORD}
         return found | {name.replace("_", "."): value for name, value in more.items()}
 
     def __enter__(self) -> Self:
@@ -161,6 +175,44 @@ class SecuredKafka:
         """End broker and token server."""
         self.tokens.close()
         self.cluster.close()
+
+
+def bindings(rows: Iterable[Mapping[str, Any]], user: str = USER) -> list[AclBinding]:
+    """Rights of a user, one operation each. rows: as `feedbridge topics acls --json` prints them."""
+    return [
+        AclBinding(
+            _KINDS[row["resource"]],
+            row["name"] or "kafka-cluster",
+            _PATTERNS[row["pattern"]],
+            f"User:{user}",
+            "*",
+            AclOperation[re.sub(r"(?<!^)([A-Z])", r"_\1", operation).upper()],
+            AclPermissionType.ALLOW,
+        )
+        for row in rows
+        for operation in row["operations"]
+    ]
+
+
+_KINDS: Final = {
+    "topic": ResourceType.TOPIC,
+    "transactionalId": ResourceType.TRANSACTIONAL_ID,
+    "group": ResourceType.GROUP,
+    "cluster": ResourceType.BROKER,
+}
+_PATTERNS: Final = {"literal": ResourcePatternType.LITERAL, "prefixed": ResourcePatternType.PREFIXED}
+
+
+def _filter(right: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        right.restype,
+        right.name,
+        right.resource_pattern_type,
+        right.principal,
+        right.host,
+        right.operation,
+        right.permission_type,
+    )
 
 
 class TokenServer:
