@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aiohttp import BasicAuth, web
+from aiohttp import web
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -264,7 +264,7 @@ class TokenServer:
 
     async def _token(self, request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "")
-        if given != BasicAuth(USER, CLIENT_SECRET).encode():
+        if given != basic(USER, CLIENT_SECRET):
             return web.json_response({"error": "invalid_client"}, status=401)
         self.given += 1
         now = int(time.time())
@@ -275,6 +275,11 @@ class TokenServer:
         head = {"alg": "RS256", "typ": "JWT", "kid": "1"}
         signed = f"{_base64(json.dumps(head).encode())}.{_base64(json.dumps(claims).encode())}"
         return f"{signed}.{_base64(self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+def basic(user: str, password: str) -> str:
+    """The header ``Authorization`` of a user with a password."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def _base64(raw: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -30,7 +31,7 @@ import bridge.status
 import bridge.tail
 import bridge.topics
 from bridge.cli import cli, main
-from bridge.commands.command import Command, Group
+from bridge.commands.command import LIBRDKAFKA, Command, Group
 from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
 from bridge.evolution import Change
 from bridge.finding import Finding
@@ -62,6 +63,15 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     monkeypatch.setenv("KEY", SECRET)
     monkeypatch.delenv("FEEDBRIDGE_CONFIG", raising=False)
     return calls
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """A command keeps librdkafka's log quiet: put its level back."""
+    logger = logging.getLogger(LIBRDKAFKA)
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -398,6 +408,18 @@ def test_topics_plan_asks_kafka(run: Run, config: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(bridge.kafka, "Admin", lambda _: None)
     monkeypatch.setattr(bridge.topics, "compare", compare)
     assert run("topics", "plan", "-c", config) == (69, "", "feedbridge: kafka: away\n")
+
+
+# the log
+
+
+def test_what_librdkafka_says_stays_out_of_a_commands_output(run: Run, config: str) -> None:
+    """The command's own error tells it; `--log-level` brings the rest back."""
+    logger = logging.getLogger(LIBRDKAFKA)
+    run("topics", "plan", "--offline", "-c", config, "--log-level", "info")
+    assert logger.isEnabledFor(logging.CRITICAL)
+    run("topics", "plan", "--offline", "-c", config)
+    assert not logger.isEnabledFor(logging.CRITICAL)
 
 
 # schemas
