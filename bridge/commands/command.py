@@ -113,7 +113,7 @@ maybe_config_option: Final = click.option(
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def load(path: Path, *, log_as_configured: bool = False) -> Config:
+def load(path: Path, *, log_as_configured: bool = False, secrets: bool = True) -> Config:
     """Read the configuration, tell the logs its secrets, and set logging up.
 
     log_as_configured: log as the file says; else warnings only, since the output of a command is its result, and nothing
@@ -124,13 +124,18 @@ def load(path: Path, *, log_as_configured: bool = False) -> Config:
 
     if not log_as_configured and log_level() is None:
         logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
-    loaded = config.load(path, environ=os.environ)
+    loaded = config.load(path, environ=os.environ, **({} if secrets else {"spare": _login}))
     redactor.add(*settings.secrets(loaded))
     configure_logs(
         level=loaded.log.level if log_as_configured else "warning",
         form=loaded.log.format if log_as_configured else "auto",
     )
     return loaded
+
+
+def _login(path: tuple[str | int, ...]) -> bool:
+    """Whether a key only matters to who logs in: no name of a topic, of a right or of a user follows from it."""
+    return path[0] in {"gateways", "registry", "kafka"} and path[-1] not in {"sasl.username", "bootstrap.servers"}
 
 
 def configure_logs(*, level: str, form: str = "auto") -> None:

@@ -168,7 +168,7 @@ def topics_plan(*, path: Path, offline: bool, as_json: bool) -> None:
     """
     from bridge import kafka, topics
 
-    settings = load(path)
+    settings = load(path, secrets=not offline)
     planned = topics.plan(settings, load_catalog())
     if offline:
         _show_topics([topics.TopicState(plan=plan, state="planned") for plan in planned], as_json=as_json)
@@ -248,14 +248,14 @@ def topics_acls(
 ) -> None:
     """Print the rights in Kafka that a user needs, and no more.
 
-    They follow from the configuration; nothing is asked or changed. `feedbridge check` names each one that lacks. Private
-    topics are marked. With --for read, name the topics, gateways or frame types; else it is all data topics.
+    They follow from the configuration; nothing is asked or changed, and keys and passwords that ${…} names may be missing.
+    `feedbridge check` names each right that lacks. Private topics are marked. With --for read, name the topics, gateways or frame types; else it is all data topics.
     """
     from bridge import acls, rights, terminal, topics
 
     if (words or group is not None) and "read" not in uses:
         raise click.UsageError("topics and --group go with --for read")
-    settings = load(path)
+    settings = load(path, secrets=False)
     planned = topics.plan(settings, load_catalog())
     found = rights.rights(
         settings,

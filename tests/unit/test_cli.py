@@ -378,6 +378,23 @@ def test_topics_acls_prints_what_a_user_needs(run: Run, config: str) -> None:
     assert "--for read" in err
 
 
+@pytest.mark.parametrize("command", [("acls",), ("plan", "--offline")])
+def test_what_logs_in_nowhere_needs_no_keys(
+    command: tuple[str, ...], run: Run, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Topics and rights can be looked at where the keys are not; but what names them must be there."""
+    monkeypatch.delenv("KEY")
+    file = Path(config)
+    text = file.read_text().replace('"127.0.0.1:1"}', '"127.0.0.1:1", sasl.password: "${file:/no/such/file}"}', 1)
+    file.write_text(text)
+    assert run("topics", *command, "-c", config)[0] == 0
+    assert run("topics", "plan", "-c", config)[0] == 78
+    file.write_text(text + 'topics: {prefix: "${PREFIX}"}\n')
+    code, _, err = run("topics", *command, "-c", config)
+    assert code == 78
+    assert "topics.prefix: the environment variable PREFIX is not set" in err
+
+
 @pytest.mark.parametrize("unusable", [None, "has no partitions"])
 def test_topics_apply_says_what_it_did(
     unusable: str | None, run: Run, config: str, monkeypatch: pytest.MonkeyPatch
