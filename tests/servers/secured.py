@@ -107,9 +107,13 @@ class SecuredKafka:
         """Start broker and token server, and make the user of SCRAM."""
         self.tokens.start()
         self.cluster.start()
-        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        upsertion = UserScramCredentialUpsertion(USER, credential, PASSWORD.encode())
         self._admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap, "log_level": 0})
+        self.change_password(PASSWORD)
+
+    def change_password(self, password: str) -> None:
+        """Give the user of SCRAM another password; connections that are open stay."""
+        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        upsertion = UserScramCredentialUpsertion(USER, credential, password.encode())
         for answer in self._admin.alter_user_scram_credentials([upsertion]).values():
             answer.result(timeout=20)
 
