@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
 JAVA := .cache/java-example/built
-CODE := bridge tests bench helm/values_schema.py examples/gateway/tally_feed
+CODE := bridge tests bench helm/values_schema.py ops/dashboard.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -28,7 +28,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-servers: ## Kafka, Apicurio Registry, RabbitMQ and kcat for the tests, into .cache
+servers: ## Kafka, Apicurio Registry, RabbitMQ, Prometheus and kcat for the tests, into .cache
 	@$(PYTHON) tests/servers/fetch.py
 
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
@@ -38,7 +38,8 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/unit tests/helm -n 2
 	@$(BIN)/python -m pytest tests/model
-	@$(BIN)/python -m pytest tests/kafka tests/chaos
+	@$(BIN)/python -m pytest tests/kafka -n 2 --dist loadscope
+	@$(BIN)/python -m pytest tests/chaos
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
@@ -46,13 +47,16 @@ check: install ## formatting, lint, types, and that no schema breaks with a rele
 	@$(BIN)/mypy --strict $(CODE)
 	@$(BIN)/python -m bridge.history check
 
-format: install ## format the code, mend what lint can mend, make the chart's schema and README anew
+format: install ## format the code, mend what lint can mend, make what is generated anew
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+	@$(BIN)/python ops/dashboard.py
 	@$(BIN)/python helm/values_schema.py
+	@$(BIN)/python -m bridge.classes
+	@$(BIN)/python -m bridge.handbook
 	@$(BIN)/python -m tests.helm.tools docs
 
-bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components
+bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components; layouts and headers
 	@$(BIN)/python -m bench
 
 tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, the AsyncAPI parser, the Java example

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import codec, feed, lanes, latency, receive, restart, throughput, verify
+from bench import codec, feed, lanes, latency, layouts, receive, restart, throughput, verify
 from bench.sender import Sender
 from tests.servers.kafka import KafkaCluster
 
@@ -88,6 +88,8 @@ def _measure(folder: Path, size: Size, report: _Report) -> None:
         report.ratio("throughput_ratio", "frames/s, feedbridge to bare loop", found["throughput_ratio"])
         report.ratio("cpu_ratio", "CPU a frame, bare loop to feedbridge", found["cpu_ratio"])
 
+        _layouts(bootstrap, size, report)
+
         report.section("Lanes (all processes and the broker on the cores of this machine)")
         with Sender(size.warm + size.frames) as second:
             shapes = lanes.measure(
@@ -156,6 +158,28 @@ def _measure(folder: Path, size: Size, report: _Report) -> None:
         what = f"{found['records']:,.0f} records"
         report.figure("verify_seconds", found["seconds"], f"{found['seconds']:.1f} s", what)
         report.figure("verify_mb", found["mb"], f"{found['mb']:.0f} MB", "  memory at most")
+
+
+def _layouts(bootstrap: str, size: Size, report: _Report) -> None:
+    report.section("Layouts and headers (CPU of the lane and the Kafka client, with links and transactions)")
+    costs = layouts.measure(bootstrap, frames=size.frames // 10, rounds=4 * size.rounds + 1)
+    for form, cost in costs.items():
+        name = f"{form}, {cost.records:.2f} records a frame" if form != "cloudevents" else "type, CloudEvents headers"
+        report.figure(
+            f"layout_{form}_us_per_record",
+            cost.whole / cost.records,
+            f"{cost.whole / cost.records:.1f} µs",
+            f"a record, {name}",
+        )
+        report.figure(
+            f"layout_{form}_us_per_frame",
+            cost.whole,
+            f"{cost.whole:.1f} µs",
+            f"  a frame; {cost.made:.1f} µs up to the records",
+        )
+    report.ratio("layout_gateway_ratio", "a frame, layout gateway to type", costs["gateway"].ratio)
+    report.ratio("layout_both_ratio", "a frame, both layouts to type", costs["both"].ratio)
+    report.ratio("cloudevents_ratio", "a frame, with CloudEvents headers to without", costs["cloudevents"].ratio)
 
 
 class _Report:

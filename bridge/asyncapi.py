@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from bridge import __version__, topics
+from bridge import __version__, cloudevents, topics
 from bridge.topics import Role
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BINDING: Final = "0.5.0"
 _ID: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 #: The headers of a record (design 6.3).
-_HEADERS: Final[dict[str, Any]] = {
+HEADERS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["type", "source", "received"],
     "properties": {
@@ -47,7 +47,21 @@ _HEADERS: Final[dict[str, Any]] = {
         "collision": {"const": "1", "description": "The same sequence number came before with other content."},
     },
 }
-_DEAD_HEADERS: Final[dict[str, Any]] = {
+#: Those of a gap record.
+GAP_HEADERS: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "received"],
+    "properties": {
+        "type": {"const": "gap", "description": "Always `gap`."},
+        "received": {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": "When it was written, ms since the epoch.",
+        },
+    },
+}
+#: Those of a dead letter.
+DEAD_HEADERS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["gateway", "reason", "detail", "received"],
     "properties": {
@@ -94,7 +108,11 @@ def document(config: Config, catalog: Catalog) -> dict[str, Any]:
         },
         "components": {
             "messages": messages,
-            "schemas": {"headers": _HEADERS, "deadLetterHeaders": _DEAD_HEADERS},
+            "schemas": {
+                "headers": _headers(config, HEADERS),
+                "deadLetterHeaders": _headers(config, DEAD_HEADERS, absent=frozenset({"ce_dataschema"})),
+                "gapHeaders": _headers(config, GAP_HEADERS),
+            },
         },
     }
 
@@ -166,13 +184,29 @@ def _message(topic: TopicPlan, subject: SubjectPlan, config: Config) -> dict[str
         "name": str(subject.schema["name"]),
         "title": subject.type,
         "summary": str(subject.schema["doc"]),
-        "contentType": "application/vnd.apache.avro",
+        "contentType": cloudevents.AVRO if _events(config) else "application/vnd.apache.avro",
         "payload": {"schemaFormat": _AVRO, "schema": subject.schema},
         "bindings": {"kafka": binding},
     }
-    if topic.role is Role.DATA:
-        message["headers"] = {"$ref": "#/components/schemas/headers"}
-    return message
+    name = "headers" if topic.role is Role.DATA else "gapHeaders"
+    return message | {"headers": {"$ref": f"#/components/schemas/{name}"}}
+
+
+def _headers(config: Config, own: dict[str, Any], *, absent: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The schema of a record's headers, with those of CloudEvents where they are written."""
+    if not _events(config):
+        return own
+    more = {name: text for name, text in cloudevents.HEADERS.items() if name not in absent}
+    return {
+        **own,
+        "required": [*own["required"], *more],
+        "properties": own["properties"]
+        | {name: {"type": "string", "description": text} for name, text in more.items()},
+    }
+
+
+def _events(config: Config) -> bool:
+    return config.topics.headers == "cloudevents"
 
 
 def _key(description: str) -> dict[str, Any]:

@@ -42,8 +42,9 @@ REQUIRED: Final = ("type", "key", "entity", "identity", "content", "kind", "even
 OPTIONAL: Final = ("family", "learn", "publish", "continuity", "why")
 OF_FOLDER: Final = ("envelope", "private", "sent")
 
-_TYPE_NAME: Final = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
-_AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: The names that a type and a field may have.
+TYPE_NAME: Final = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH: Final = re.compile(r"(?:meta|data)(?:\.[A-Za-z_][A-Za-z0-9_]*(?:\[\])*)+")
 #: Avro type → the JSON that it takes.
 _PLAIN: Final = {"string": "string", "long": "number", "boolean": "boolean"}
@@ -191,7 +192,7 @@ class SchemaFile:
 
     def _type(self) -> str:
         value = self.bridge["type"]
-        if not isinstance(value, str) or not _TYPE_NAME.fullmatch(value):
+        if not isinstance(value, str) or not TYPE_NAME.fullmatch(value):
             self.fail("bridge.type", "expected words of letters and digits, joined by dots, underscores or hyphens")
         if self.path.stem != value:
             self.fail("bridge.type", f"{value!r} and the file's name must be the same")
@@ -201,7 +202,7 @@ class SchemaFile:
 
     def _top(self) -> None:
         """What every type's record is: named after its type, in the folder's namespace, with ``meta`` and ``data``."""
-        name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[._-]", self.type))
+        name = record_name(self.type)
         namespace = f"feedbridge.{self.path.parent.name.replace('-', '_')}"
         for attribute, expected in (("type", "record"), ("name", name), ("namespace", namespace)):
             if self.schema.get(attribute) != expected:
@@ -236,7 +237,7 @@ class SchemaFile:
     def _record(self, record: Schema, at: str) -> None:
         self._members(record, at, ("type", "name", "doc", "fields"))
         name, fields = record.get("name"), record.get("fields")
-        if not isinstance(name, str) or not _AVRO_NAME.fullmatch(name):
+        if not isinstance(name, str) or not AVRO_NAME.fullmatch(name):
             self.fail(at, "the record needs a name of letters, digits and underscores")
         if name in self.records or name == self.schema["name"]:
             self.fail(at, f"there is a record {name} already", f'refer to it: "type": "{name}"')
@@ -254,7 +255,7 @@ class SchemaFile:
 
     def _field(self, field: Schema, at: str) -> None:
         name = field.get("name")
-        if not isinstance(name, str) or not _AVRO_NAME.fullmatch(name):
+        if not isinstance(name, str) or not AVRO_NAME.fullmatch(name):
             self.fail(at, f"{json.dumps(name)} is no field name", "members of other names go to extensions")
         at = f"{at}.{name}"
         self._members(field, at, ("name", "type", "default", "doc"))
@@ -346,6 +347,11 @@ def parse(path: Path, schema: Schema) -> None:
         fastavro.parse_schema(copy.deepcopy(schema))
     except (SchemaParseException, UnknownType) as error:
         raise ConfigError(f"not an Avro schema: {error}", where=str(path)) from error
+
+
+def record_name(frame_type: str) -> str:
+    """Return the name of a type's record: `MatchUpdated` of `match.updated`."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[._-]", frame_type))
 
 
 def registered(schema: Mapping[str, Any]) -> Schema:

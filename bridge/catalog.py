@@ -93,7 +93,7 @@ class Kind:
 
     types: by the envelope's ``type``, without `unknown`, which takes all other types. meta: the schema of the record
     ``Meta``, the same in every type. nested: the envelope keeps its facts in a member ``meta``, else beside ``data``.
-    sent: the field of ``Meta`` that says when a frame was sent, if there is one.
+    sent: the field of ``Meta`` that says when a frame was sent, if there is one. folder: where the files are.
     """
 
     name: str
@@ -102,6 +102,7 @@ class Kind:
     meta: Schema
     nested: bool
     sent: str | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +209,7 @@ def _kind(folder: Path) -> Kind:
         meta=generic.records["Meta"],
         nested=generic.choice("envelope", "nested", "flat") == "nested",
         sent=sent[1] if (sent := generic.sent()) is not None else None,
+        folder=folder,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import click
 
 from bridge import __version__
-from bridge.commands import filling, proofs, records, running, schemas, setup
+from bridge.commands import filling, profiles, proofs, records, running, schemas, setup
 from bridge.commands.command import Group
 
 USAGE: Final = 2
@@ -64,6 +64,7 @@ proofs.gaps.add_command(filling.gaps_fill)
 for command in (
     proofs.gaps,
     proofs.verify,
+    profiles.profile,
     records.dead_letters,
     records.tail,
     running.demo,

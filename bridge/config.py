@@ -165,6 +165,11 @@ class TopicsSettings(Settings):
         description="`type`: a topic for each frame type, `<prefix><gateway>.<type>`. `gateway`: all types of a gateway in "
         "one topic, so that one entity's frames keep their order across types. Both: each record goes to both.",
     )
+    headers: Literal["plain", "cloudevents"] = Field(
+        default="plain",
+        description="`plain`: `type`, `source`, `received`, `seq`. `cloudevents`: beside them those of CloudEvents 1.0, `ce_id`, "
+        "`ce_type` and others, about 400 bytes a record.",
+    )
     partitions: int = Field(default=6, ge=1, le=10_000, description="Partitions of a topic that is made.")
     replication_factor: Annotated[int, Field(ge=1, le=32_767)] | None = Field(
         default=None, description="Replicas of a topic that is made; null: the broker's default."

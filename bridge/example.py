@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from bridge import tail, topics
+from bridge.cloudevents import Events, is_header
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
 from bridge.frame import AMQP, STREAM, Frame
@@ -39,12 +40,17 @@ _UNKNOWN: Final = {"unknown_type": 0.01}
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A frame and its record. timestamp: ms since the epoch. value: decoded, as `tail` shows it. wire: the bytes."""
+    """A frame and its record.
+
+    cloudevents: the headers that it has besides where these are asked for. timestamp: ms since the epoch. value: decoded,
+    as `tail` shows it. wire: the bytes.
+    """
 
     frame: str
     topic: str
     key: str
     headers: dict[str, str]
+    cloudevents: dict[str, str]
     timestamp: int
     value: dict[str, Any]
     wire: bytes
@@ -86,11 +92,14 @@ class Examples:
         route = Route(gateway, kind, frozenset(), {frame_type.type: [(topic, framing)]}, f"{gateway}.dead-letters")
         memory = Memory(Window(span=3_600_000, max_identities=1000))
         gaps = GapWriter("feedbridge.main.gaps", b"", self._catalog.own("gap"))
-        pipeline = Pipeline([route], memory=memory, outages=Outages(gaps, lane=0, instance="example"))
+        pipeline = Pipeline(
+            [route], memory=memory, outages=Outages(gaps, lane=0, instance="example"), events=Events("main")
+        )
         received = START_MS + 60_000
         [record] = pipeline.process(0, [Frame(gateway, "example", received, source, raw)], received).records
         schema, value = self._decoder.decode(record.value)
-        headers = {key: text.decode() if isinstance(text, bytes) else text or "" for key, text in record.headers}
+        every = {key: text.decode() if isinstance(text, bytes) else text or "" for key, text in record.headers}
+        headers = {key: text for key, text in every.items() if not is_header(key)}
         seen = tail.Seen(
             topic=topic,
             partition=0,
@@ -107,6 +116,7 @@ class Examples:
             topic=topic,
             key=record.key.decode(),
             headers=headers,
+            cloudevents={key: text for key, text in every.items() if is_header(key)},
             timestamp=record.timestamp,
             value=tail.readable(seen),
             wire=record.value,

@@ -52,13 +52,13 @@ class Intake:
         self._journals = journals
         self._spread = spread or (lambda frames: dict.fromkeys(journals, frames))
         #: What is spread and was refused by the disk.
-        self._owed = dict(journals.owed)
+        self._owed: dict[int, list[Frame]] = {}
         #: Marks behind what is not appended yet.
         self._marks: list[Mark] = []
         self._now = now
         self._pending: list[Frame] = []
         self._scheduled = False
-        self._refused: str | None = "write failed" if self._owed else None
+        self._refused: str | None = None
         self._room = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         #: The journal was at its limit, and has not been emptied to `RESUME` since.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import struct
 import threading
@@ -44,8 +45,11 @@ TAIL_BYTES: Final = 16 << 20
 #: A segment is closed when it is this large, or a sixteenth of the limit.
 SEGMENT_BYTES: Final = 32 << 20
 
-#: An empty file whose name ends in `Journal.opened_at`, for the processes to come: a full disk takes it too.
-OPENED: Final = "opened."
+#: An empty file for each of `Journal.openings`, for the processes to come: ``opened.<number>.<end>.<instance>``. A full disk
+#: takes it too.
+_OPENED: Final = re.compile(r"opened\.(\d+)\.(\d+)\.(\w+)")
+#: So many of them are kept: of processes that die one after the other, those in the middle are forgotten.
+MANY_OPENINGS: Final = 16
 
 log = structlog.get_logger(__name__)
 
@@ -57,19 +61,29 @@ class Journal:
     """
 
     @classmethod
-    def open(cls, directory: Path, *, max_bytes: int, fsync: bool = False, locked: bool = False) -> Journal:
+    def open(
+        cls,
+        directory: Path,
+        *,
+        max_bytes: int,
+        fsync: bool = False,
+        locked: bool = False,
+        instance: str = "unnamed",
+    ) -> Journal:
         """Lock and open the journal in `directory`, made where it is missing.
 
         max_bytes: the disk it may use; it is `full` beyond. fsync: a batch is on the disk, not just with the operating
-        system, when `append` returns. locked: the caller holds the lock of a folder around it.
+        system, when `append` returns. locked: the caller holds the lock of a folder around it. instance: of this
+        process, letters and digits.
 
         Raises `Locked` where another process has it, `ConfigError` where the directory can't be used.
         """
         with opening(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            return cls(directory, None if locked else lock(directory), max_bytes=max_bytes, fsync=fsync)
+            held = None if locked else lock(directory)
+            return cls(directory, held, max_bytes=max_bytes, fsync=fsync, instance=instance)
 
-    def __init__(self, directory: Path, lock: int | None, *, max_bytes: int, fsync: bool) -> None:
+    def __init__(self, directory: Path, lock: int | None, *, max_bytes: int, fsync: bool, instance: str) -> None:
         """Use `open`."""
         self.directory = directory
         self.max_bytes = max_bytes
@@ -90,9 +104,10 @@ class Journal:
         self._tail_bytes = 0
         self._cursor: tuple[int, int, int] | None = None
         self._closed = self._hurried = False
-        #: `end` when the first process that has not committed since opened it. A machine that crashed may have lost frames
-        #: that were disposed of already; later frames have their positions.
-        self.opened_at = _opened_at(directory, self._end)
+        #: (`end`, process) whenever it was opened, by this process or by one before that is not known to have committed
+        #: since. A machine that crashed may have lost frames that were disposed of already; later frames have their
+        #: positions.
+        self.openings = _opened(directory, self._end, instance)
         self._confirmed = False
         self._file = -1
         self._file = self._roll()
@@ -197,7 +212,7 @@ class Journal:
         """Note that this process has committed a position of its own: those that others committed count no more."""
         if not self._confirmed:
             self._confirmed = True
-            for path in self.directory.glob(f"{OPENED}*"):
+            for path, _ in _openings(self.directory):
                 path.unlink(missing_ok=True)
 
     def oldest(self) -> int | None:
@@ -365,12 +380,25 @@ def lock(directory: Path) -> int:
     return file
 
 
-def _opened_at(directory: Path, end: int) -> int:
-    known = [int(path.suffix[1:]) for path in directory.glob(f"{OPENED}*") if path.suffix[1:].isdigit()]
-    if known:
-        return min(*known, end)
-    (directory / f"{OPENED}{end}").touch()
-    return end
+def _opened(directory: Path, end: int, instance: str) -> list[tuple[int, str]]:
+    """Note that a process opens the journal; returns all openings that count, its own last."""
+    known = _openings(directory)
+    for path, _ in known[1 : 2 - MANY_OPENINGS]:
+        path.unlink()
+    known = known[:1] + known[1:][2 - MANY_OPENINGS :]
+    number = 1 + max((int(path.name.split(".")[1]) for path, _ in known), default=0)
+    (directory / f"opened.{number}.{end}.{instance}").touch()
+    return [*(opening for _, opening in known), (end, instance)]
+
+
+def _openings(directory: Path) -> list[tuple[Path, tuple[int, str]]]:
+    """The files that tell of openings, oldest first, and what each says."""
+    found = [
+        (int(match[1]), path, (int(match[2]), match[3]))
+        for path in directory.iterdir()
+        if (match := _OPENED.fullmatch(path.name))
+    ]
+    return [(path, opening) for _, path, opening in sorted(found)]
 
 
 def _identity(directory: Path) -> str:

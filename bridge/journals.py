@@ -11,7 +11,6 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 
 from bridge.frame import EVENT, Frame
@@ -35,11 +34,6 @@ def folder_of(path: Path, lane: int, count: int) -> Path:
     return path / f"lane-{lane}-of-{count}"
 
 
-def opened_by(instance: str, now: int) -> Frame:
-    """The event that tells which process received what follows in a journal. now: ms since the epoch."""
-    return Frame("", "", now, EVENT, msgspec.json.encode({"event": "opened", "instance": instance}))
-
-
 class Journals:
     """See the module. Opened by `open`, closed by `close`."""
 
@@ -52,19 +46,18 @@ class Journals:
         lanes: Iterable[int],
         max_bytes: int,
         fsync: bool = False,
-        opened: Frame | None = None,
+        instance: str = "unnamed",
     ) -> Journals:
         """Lock the folder and open the journals of `lanes`, of a plan with `count` lanes.
 
-        max_bytes: the disk that all may use together. opened: an event that is put into each journal when it is opened, see
-        `opened_by`. Raises `Locked` and ConfigError as `Journal.open` does.
+        max_bytes: the disk that all may use together. instance: of this process. Raises `Locked` and ConfigError as `Journal.open` does.
         """
         lanes = tuple(lanes)
         with opening(path):
             path.mkdir(parents=True, exist_ok=True)
             held = lock(path)
         found = cls(path, held, count=count, max_bytes=max_bytes, share=max_bytes // max(len(lanes), 1), fsync=fsync)
-        found.opened = opened
+        found.instance = instance
         try:
             for lane in lanes:
                 found.hold(lane)
@@ -79,9 +72,7 @@ class Journals:
         self.max_bytes = max_bytes
         #: Ids of the journals of other plans that were moved by this process.
         self.former: frozenset[str] = frozenset()
-        self.opened: Frame | None = None
-        #: What the disk had no room for when the journals were opened; it goes before all else.
-        self.owed: dict[int, list[Frame]] = {}
+        self.instance = ""
         self._lock_file = held
         self._count = count
         self._share = share
@@ -119,12 +110,9 @@ class Journals:
         """Open the journal of one more lane; the one that is open where there is one."""
         if lane not in self._journals:
             folder = folder_of(self.path, lane, self._count)
-            self._journals[lane] = Journal.open(folder, max_bytes=self._share, fsync=self._fsync, locked=True)
-            if self.opened is not None:
-                try:
-                    self._journals[lane].append([self.opened])
-                except OSError:  # no room: whoever was killed for that starts again all the same
-                    self.owed[lane] = [self.opened]
+            self._journals[lane] = Journal.open(
+                folder, max_bytes=self._share, fsync=self._fsync, locked=True, instance=self.instance
+            )
         return self._journals[lane]
 
     def left(self) -> list[int]:
@@ -140,14 +128,18 @@ class Journals:
 
         spread: over all lanes of the plan. Each frame says where it stood, so that whoever publishes can tell from the
         ledger whether it is disposed of. A crash in between moves some a second time, which the window knows.
+        Raises ConfigError where the disk takes no more.
         """
+        with opening(self.path):
+            return self._move(spread)
+
+    def _move(self, spread: Callable[[Sequence[Frame]], dict[int, list[Frame]]]) -> int:
         others = [folder for _, count, folder in _folders(self.path) if count != self._count]
         known: set[tuple[str, str, int, bytes]] = set()
         former = set()
         number = 0
         for folder in others:
-            with opening(folder):
-                journal = Journal.open(folder, max_bytes=self.max_bytes, locked=True)
+            journal = Journal.open(folder, max_bytes=self.max_bytes, locked=True, instance=self.instance)
             try:
                 former.add(journal.id)
                 for chunk in _left(journal, known):
@@ -184,21 +176,18 @@ def _left(journal: Journal, known: set[tuple[str, str, int, bytes]]) -> Iterator
 
     Events stand in the journals of all lanes and are taken once. known: those that were.
     """
-    position, opened, instance = journal.first, journal.first, ""
+    position, openings = journal.first, tuple(journal.openings[:-1])
     while position < journal.end:
         first, frames = journal.read(position, max_frames=_CHUNK, max_bytes=_CHUNK_BYTES)
         found = []
         for at, frame in enumerate(frames, first):
             inner = unwrap(frame)
             if inner.source == EVENT:
-                if inner is frame and (facts := msgspec.json.decode(frame.raw))["event"] == "opened":
-                    opened, instance = at, facts["instance"]
-                    continue
                 event = (inner.gateway, inner.connection, inner.received, inner.raw)
                 if event in known:
                     continue
                 known.add(event)
-            found.append(wrap(frame, Origin(journal.id, at, opened, instance)))
+            found.append(wrap(frame, Origin(journal.id, at, openings)))
         position = first + len(frames)
         if found:
             yield found

@@ -199,6 +199,7 @@ class Lane:
                     parts.pause(self._stopping, RETRY)
             except Fenced as fenced:
                 self._watch.fenced(self._clock())
+                parts.tally.fenced()
                 self._become(STANDBY, str(fenced))
             except LaneError as error:
                 self._become(RECOVERING, str(error))
@@ -252,7 +253,7 @@ class Lane:
                 watch.blind(self._clock())  # silence counts only while it can be told from being cut off
                 continue
             if pending is None:
-                looked = memory.resume(journal.id, parts.instance, first=journal.first, opened_at=journal.opened_at)
+                looked = memory.resume(journal.id, first=journal.first, openings=journal.openings)
                 pending = Pending(memory, looked)
             now = self._clock()
             for gateway, up in parts.connected().items():
@@ -262,6 +263,7 @@ class Lane:
             )
             if reason is not None:
                 self._log.info("lane_taken_over", reason=reason)
+                parts.tally.taken_over(reason)
                 return memory, pending
             first, frames = journal.read(looked, max_frames=MAX_FRAMES, max_bytes=MAX_BYTES)
             looked = first + len(frames)
@@ -367,8 +369,7 @@ class Lane:
                 batch = self._next_batch(publisher)
                 if batch or self._outages.changed:
                     self._commit(publisher, batch)
-                    self.committed_at = wrote = self._clock()
-                    journal.confirm()
+                    wrote = self._committed()
                 self._position = batch.position
                 journal.trim(self._position)
                 parts.tally.batch(pipeline, self._outages, batch, parts.now())
@@ -377,10 +378,16 @@ class Lane:
             if self._clock() - wrote >= HEARTBEAT_EVERY:
                 # Also where frames came that needed no transaction, such as duplicates only.
                 publisher.commit([], self._said(HEARTBEAT), parts.lane)
-                self.committed_at = wrote = self._clock()
-                journal.confirm()
+                wrote = self._committed()
         publisher.commit([], self._said(RESIGN), parts.lane)
         self._log.info("lane_resigned", position=self._position)
+
+    def _committed(self) -> float:
+        """Note that a transaction is committed; returns when (monotonic, s)."""
+        self.committed_at = self._clock()
+        self._parts.journal.confirm()
+        self._parts.tally.committed(self._parts.now())
+        return self.committed_at
 
     def _next_batch(self, publisher: Publisher) -> Batch:
         """What has arrived since the last transaction, up to its cap; all but the last records are handed over already."""
@@ -538,7 +545,7 @@ class Lane:
             self._log.warning("lane_waiting", role=role, reason=trouble)
         self.role = role
         self.trouble = trouble
-        self._parts.tally.role(self._parts.lane, active=role == ACTIVE)
+        self._parts.tally.role(active=role == ACTIVE, standby=role == STANDBY and trouble is None)
 
     def _alive(self) -> bool:
         """Show a sign of life; whether to go on."""

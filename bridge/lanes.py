@@ -124,14 +124,12 @@ _SEEN: Final = msgspec.json.encode({"event": "seen"})
 class Origin(msgspec.Struct, frozen=True):
     """Where a frame stood that was moved from the journal of another plan.
 
-    journal: its id. position: the frame's. opened: where the process began in that journal that received it, and instance
-    its name, as `bridge.ledger.Memory.resume` needs them.
+    journal: its id. position: the frame's. openings: of the journal, as `bridge.ledger.Memory.resume` needs them.
     """
 
     journal: str
     position: int
-    opened: int
-    instance: str
+    openings: tuple[tuple[int, str], ...] = ()
 
 
 class Moved(msgspec.Struct, frozen=True):

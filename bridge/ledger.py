@@ -284,13 +284,12 @@ class Memory:
             bounds.append(min(max(others), forgotten))
         return max(bounds, default=None)
 
-    def resume(self, journal: str, instance: str, *, first: int, opened_at: int) -> int:
-        """Where this process goes on in its journal.
+    def resume(self, journal: str, *, first: int, openings: Sequence[tuple[int, str]]) -> int:
+        """All that stands in a journal before the position returned is disposed of.
 
-        first: the oldest position it still holds. opened_at: its end when this process opened it; a position that an
-        earlier process committed beyond that was lost with the machine and is nothing new.
+        first: the oldest position it still holds. openings: see `bridge.journal.Journal`. Of what a process committed,
+        positions count up to where a later one began: what lay beyond was lost with the machine, and new frames stand there.
         """
-        position, writer = self.positions.get(journal, (first, instance))
-        if writer != instance:
-            position = min(position, opened_at)
-        return max(position, first)
+        position, writer = self.positions.get(journal, (first, ""))
+        later = 1 + max((number for number, (_, instance) in enumerate(openings) if instance == writer), default=-1)
+        return max(min([position, *(end for end, _ in openings[later:])]), first)

@@ -29,6 +29,7 @@ from bridge.standby import Handover, Outage, Seen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bridge.cloudevents import Events
     from bridge.dedupe import Window
     from bridge.frame import Headers
     from bridge.ledger import Memory
@@ -71,10 +72,15 @@ class Pipeline:
         seq_scope: str = "global",
         max_value: int = MAX_VALUE,
         limits: Mapping[str, int] | None = None,
+        events: Events | None = None,
     ) -> None:
-        """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics."""
+        """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics.
+
+        events: adds CloudEvents headers.
+        """
         self._memory = memory
         self._outages = outages
+        self._events = events
         self._ways = {
             route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value, limits=limits) for route in routes
         }
@@ -205,6 +211,9 @@ class Pipeline:
         batch = Batch(first, now)
         if now >= self._taught_until:
             self._forget_taught(now)
+        for position in [each for each in self.poisoned if each < first]:  # disposed of
+            del self.poisoned[position]
+            self.unfit.discard(position)
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
@@ -449,12 +458,13 @@ class Pipeline:
         counts.superseded += superseded
         return superseded
 
-    def _publish(self, batch: Batch, fresh: Sequence[_Fresh]) -> None:
+    def _publish(self, batch: Batch, fresh: Sequence[_Fresh]) -> None:  # noqa: C901 - as `_judge`
         """Make the records of frames, one for each layout."""
         values: list[bytes] = []
         position = 0
         oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until
         records, owners, times = batch.records, batch.owners, batch.received
+        first = len(records)
         try:
             for position, _, sighting, _, _, _ in fresh:  # noqa: B007 - the position is for the error
                 values.append(sighting.way.encode(sighting.meta, sighting.data))
@@ -481,6 +491,8 @@ class Pipeline:
                     owners.append(position)
                 times.append(received)
                 way.counts.published += 1
+            if self._events is not None:
+                self._events.add(records, first, fresh)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
 
@@ -559,6 +571,8 @@ class Pipeline:
             frame_type=known,
             limit=limit,
         )
+        if self._events is not None:
+            self._events.dead_letter(record, frame)
         if digest is not None:
             batch.oversize.append((digest, raw))
         batch.records.append(record)
@@ -570,9 +584,8 @@ def _arrived(frame: Frame, memory: Memory) -> Frame:
     """The frame that an event brings from the journal of another plan, `_NOTHING` if it is disposed of; any other is itself."""
     while frame.raw.startswith(MOVED):
         moved = read_moved(frame.raw)
-        if moved.origin.position < memory.resume(
-            moved.origin.journal, moved.origin.instance, first=0, opened_at=moved.origin.opened
-        ):
+        origin = moved.origin
+        if origin.position < memory.resume(origin.journal, first=0, openings=origin.openings):
             return _NOTHING
         frame = moved.frame
         if frame.source != EVENT:

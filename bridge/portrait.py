@@ -33,9 +33,24 @@ def of(catalog: Catalog, name: str) -> dict[str, Any]:
             "topic": topic,
             "fingerprint": fingerprint(schema).hex(),
         }
-    frame_type = catalog.kind(kind).types.get(each, catalog.kind(kind).unknown)
+    found = facts(kind, catalog.kind(kind).types.get(each, catalog.kind(kind).unknown))
     example = Examples(catalog).of(kind, each)
-    found: dict[str, Any] = {
+    if example is not None:
+        found["example"] = {
+            "frame": example.frame,
+            "topic": example.topic,
+            "key": example.key,
+            "headers": example.headers,
+            "cloudevents": example.cloudevents,
+            "timestamp": example.timestamp,
+            "value": msgspec.json.decode(msgspec.json.encode(example.value)),
+        }
+    return found
+
+
+def facts(kind: str, frame_type: FrameType) -> dict[str, Any]:
+    """What the schema of a type says. kind: of the gateway."""
+    return {
         "record": frame_type.name,
         "doc": frame_type.schema["doc"],
         "topic": topics.topic_name("", NAMES.get(kind, _GATEWAY), frame_type.type) if frame_type.publish else None,
@@ -46,16 +61,6 @@ def of(catalog: Catalog, name: str) -> dict[str, Any]:
         "fingerprint": fingerprint(frame_type.schema).hex(),
         "private": frame_type.private,
     }
-    if example is not None:
-        found["example"] = {
-            "frame": example.frame,
-            "topic": example.topic,
-            "key": example.key,
-            "headers": example.headers,
-            "timestamp": example.timestamp,
-            "value": msgspec.json.decode(msgspec.json.encode(example.value)),
-        }
-    return found
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -67,6 +72,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {value['frame']}"
             yield f"example, published to {value['topic']}, key {value['key']}"
             yield "  " + " ".join(f"{header}={text}" for header, text in value["headers"].items())
+            yield "with topics.headers: cloudevents also"
+            yield from (f"  {header}={text}" for header, text in value["cloudevents"].items())
             yield from textwrap.indent(_json(value["value"]), "  ").splitlines()
         elif name != "private" or value:
             text = "nothing: it is consumed and not published" if value is None else str(value)

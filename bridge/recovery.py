@@ -31,6 +31,7 @@ from bridge.presence import MARGIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from bridge.cloudevents import Events
     from bridge.frame import Headers
     from bridge.presence import Presence
 
@@ -70,10 +71,14 @@ CAUSES: Final = (
 
 
 class GapWriter:
-    """Makes the Kafka record of a gap. topic: the gap topic. framing: what goes before the Avro bytes."""
+    """Makes the Kafka record of a gap.
 
-    def __init__(self, topic: str, framing: bytes, schema: Mapping[str, Any]) -> None:
+    topic: the gap topic. framing: what goes before the Avro bytes. events: adds CloudEvents headers.
+    """
+
+    def __init__(self, topic: str, framing: bytes, schema: Mapping[str, Any], *, events: Events | None = None) -> None:
         """Parse the schema (``schemas/bridge/gap.avsc``) once."""
+        self._events = events
         self._topic = topic
         self._framing = framing
         self._schema: Any = fastavro.parse_schema(dict(schema))
@@ -84,14 +89,17 @@ class GapWriter:
         out.write(self._framing)
         fastavro.schemaless_writer(out, self._schema, gap)
         headers: Headers = [("type", b"gap"), ("received", b"%d" % now)]
-        return Record(self._topic, gap["id"].encode(), out.getvalue(), headers, now)
+        record = Record(self._topic, gap["id"].encode(), out.getvalue(), headers, now)
+        if self._events is not None:
+            self._events.gap(record)
+        return record
 
 
 class Outages:
     """The state of every connection of one lane, and the gaps that are open or may yet be filled.
 
-    metas: (gateway, connection) → the envelope of its last frame that was read; the pipeline's to set. said: what such an
-    envelope says, given with the gateway: the connection's own sequence number, and when the frame was sent (ms).
+    said: the pipeline's to set: what the envelope of a frame says, given with the gateway: the connection's own sequence
+    number, and when the frame was sent (ms).
     """
 
     def __init__(
@@ -109,7 +117,8 @@ class Outages:
 
         span: of the window (ms), see `drain`. fillable: gateways that are asked for what is missing.
         """
-        self.metas: dict[tuple[str, str], Any] = {}
+        #: (gateway, connection) → when its last frame that was read came, and its envelope.
+        self._metas: dict[tuple[str, str], tuple[int, Any]] = {}
         self.said: Callable[[str, Any], tuple[int | None, int | None]] = lambda _gateway, _meta: (None, None)
         self._writer = writer
         self._lane = lane
@@ -134,13 +143,15 @@ class Outages:
         self._remind_at = 0
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
         self._opened: dict[tuple[str, str], int] = {}
+        #: (gateway, state) → gaps judged since the last `drain_judged`.
+        self._judged: dict[tuple[str, str], int] = {}
 
     def seen(self, gateway: str, connection: str, received: int, meta: Any = None) -> None:
         """Take note of a frame. received: ms since the epoch. meta: its envelope, where it could be read."""
         key = (gateway, connection)
         self._last[key] = received
         if meta is not None:
-            self.metas[key] = meta
+            self._metas[key] = received, meta
 
     def event(self, gateway: str, connection: str, event: str, facts: Mapping[str, Any], at: int) -> list[Record]:
         """Take an event; see the module. at: ms since the epoch. Returns the gap records it makes."""
@@ -287,7 +298,7 @@ class Outages:
         for key in self._last:
             self._set(_changed(self._latest(key, up=True), position=position))
         self._last.clear()
-        self.metas.clear()
+        self._metas.clear()
         if now is not None and now >= self._remind_at:
             self._remind(now)
         changed = [self._connections[key] for key in sorted(self._changed)]
@@ -312,6 +323,11 @@ class Outages:
         """Return (gateway, cause) → gaps opened since the last call."""
         opened, self._opened = self._opened, {}
         return opened
+
+    def drain_judged(self) -> dict[tuple[str, str], int]:
+        """Return (gateway, state) → gaps of which that was said since the last call."""
+        judged, self._judged = self._judged, {}
+        return judged
 
     def open_gaps(self) -> list[Connection]:
         """The connections with an open gap."""
@@ -367,10 +383,10 @@ class Outages:
         last = self._last.get(key)
         if last is None:
             return known
-        meta = self.metas.get(key)
+        received, meta = self._metas.get(key, (0, None))
         seq, sent = self.said(key[0], meta) if meta is not None else (None, None)
-        if sent is not None and last - OWN_TIME <= sent < last:
-            last = sent
+        if sent is not None and received == last and last - OWN_TIME <= sent < last:
+            last = sent  # by a frame that came before the last it says nothing
         return _changed(known, last_frame=last, last_seq=known.last_seq if seq is None else str(seq))
 
     def _around(self, gateway: str, connection: str, received: int) -> Gap | None:
@@ -424,6 +440,9 @@ class Outages:
 
     def _say(self, gap: Gap, at: int) -> Record:
         """Have ledger and topic know of a gap as it is now."""
+        before = self._gaps.get(gap.id)
+        if gap.state != OPEN and (before is None or before.state != gap.state):
+            self._judged[gap.gateway, gap.state] = self._judged.get((gap.gateway, gap.state), 0) + 1
         keep(self._gaps, gap)
         self.said_so_far += 1
         self._news[gap.id] = gap

@@ -226,13 +226,24 @@ class Registry:
         found, _ = self._lookup(subject, plan.schema)
         schema_id = found
         if schema_id is None:
-            schema_id = self._call(lambda: self._client.register_schema(subject, _schema(plan.schema)), subject=subject)
+            schema_id, found = self._put(subject, plan.schema)
         # Also a subject whose only version is ours and which has no level: its registration was cut short just here.
         alone = not before or (found is not None and len(before) == 1)
         note = self._hold_to_level(subject) if alone else None
         self._ids.put(subject, plan.schema, schema_id)
         what = "unchanged" if found is not None else "new version" if before else "new subject"
         return Registration(subject, plan.type, schema_id, what, note)
+
+    def _put(self, subject: str, schema: Mapping[str, Any]) -> tuple[int, int | None]:
+        """Register; returns the id, and once more where somebody else did just now: two bridges may start at once."""
+        try:
+            return self._call(lambda: self._client.register_schema(subject, _schema(schema)), subject=subject), None
+        except CheckFailed:
+            # Apicurio's word for a subject that another client has made meanwhile is that of an incompatible schema.
+            other, _ = self._lookup(subject, schema)
+            if other is None:
+                raise
+            return other, other
 
     def _hold_to_level(self, subject: str) -> str | None:
         try:
@@ -241,6 +252,9 @@ class Registry:
         except Refused as error:
             # Many registries let a deployment register, and only administrators set levels.
             return f"its compatibility could not be set to {COMPATIBILITY}: {error.what}"
+        except CheckFailed:
+            # As above: Apicurio's word for a level that another client is just setting. Once it is there, it is changed.
+            self._call(lambda: self._client.set_compatibility(subject, COMPATIBILITY))
         return None
 
     # --- the registry's answers ---------------------------------------------------------------------------------------

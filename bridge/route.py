@@ -296,6 +296,9 @@ class Way:
         #: Frames longer than this (bytes) might make a record larger than that.
         self.large = max_value // 2
         self.codec = codec
+        #: Full name of the record; whether frames are told apart by their content too.
+        self.name = frame_type.name
+        self.by_content = frame_type.content
         self.type = name.encode(errors="replace")
         #: The header that says it.
         self.header = ("type", self.type)

@@ -21,6 +21,7 @@ import structlog
 
 from bridge import __version__, grounds, kafka, topics
 from bridge.catalog import Catalog
+from bridge.cloudevents import Events
 from bridge.dedupe import Window
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.filling import Filling
@@ -29,7 +30,7 @@ from bridge.gateways import kinds, schemas
 from bridge.gateways.gateway import Outside
 from bridge.grounds import Grounds
 from bridge.intake import Intake
-from bridge.journals import Journals, opened_by
+from bridge.journals import Journals
 from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
 from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
@@ -128,7 +129,7 @@ class Service:
             lanes=self._held,
             max_bytes=config.journal.max_bytes,
             fsync=config.journal.fsync,
-            opened=opened_by(self.instance, self._now()),
+            instance=self.instance,
         )
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []
@@ -341,6 +342,9 @@ class Service:
             except BridgeError as error:
                 await self._wait_for(error)
         lanes = [self._lane(lane, journals, plan, found, filling) for lane in journals]
+        if self.metrics.total("waiting"):
+            log.info("no_longer_waiting")
+        self.metrics.waits_for(None)
         self._waiting = None
         self._lanes = lanes
         for lane in lanes:
@@ -351,6 +355,7 @@ class Service:
         if self._waiting != str(error):
             log.warning("waiting", reason=str(error))
         self._waiting = str(error)
+        self.metrics.waits_for("registry" if error.where == "registry" else "kafka")
         await asyncio.sleep(RETRY)
 
     async def _stop_lanes(self) -> None:
@@ -395,7 +400,7 @@ class Service:
 
     def _gap_writer(self, framing: Mapping[tuple[str, str], bytes]) -> GapWriter:
         topic = topics.own_name(self.config, Role.GAPS)
-        return GapWriter(topic, framing[topic, "gap"], self._catalog.own("gap"))
+        return GapWriter(topic, framing[topic, "gap"], self._catalog.own("gap"), events=Events.of(self.config))
 
     def _publisher(self, lane: int, waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
         reports = kafka.Reports()
@@ -445,6 +450,7 @@ class Service:
             outages=outages(first),
             seq_scope=config.dedupe.seq_scope,
             limits=found.limits,
+            events=Events.of(config),
         )
         return Lane(
             Parts(

@@ -19,6 +19,7 @@ import fastavro
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
+from bridge.cloudevents import is_header
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.errors import BadData, ConfigError, Unreachable
 from bridge.evolution import Names
@@ -209,7 +210,7 @@ def pretty(record: Seen) -> str:
     """One line for a person: time, place, key, headers, then the value without what is null or empty."""
     at = datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     key = "-" if record.key is None else _words(record.key)
-    headers = " ".join(f"{name}={value}" for name, value in record.headers.items() if name != "received")
+    headers = " ".join(f"{name}={value}" for name, value in record.headers.items() if not _is_noise(name))
     if record.schema is not None:
         value = msgspec.json.encode(_without_nothing(readable(record))).decode()
     else:
@@ -219,6 +220,11 @@ def pretty(record: Seen) -> str:
     text = f"{at} {record.topic}[{record.partition}]@{record.offset} {key} {headers} {value}"
     # Control characters would let a frame write to the terminal.
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
+def _is_noise(header: str) -> bool:
+    """Whether a header says what the line says anyway, CloudEvents' above all; JSON has them all."""
+    return header == "received" or is_header(header)
 
 
 def readable(record: Seen) -> Any:

@@ -1,5 +1,7 @@
 """Makes ``helm/feedbridge/values.schema.json``: the chart's own values, and below ``config`` those of the configuration file.
 
+Copies alerts and dashboard into the chart, too: Helm reads no file outside of it.
+
 Run by ``make format``; a test compares. Where the configuration file may hold a secret, values may not: what is written
 in values lands in a ConfigMap, so only a substitution (``${NAME}``, ``${file:PATH}``) is taken there.
 """
@@ -11,10 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from bridge import properties
 from bridge.config import json_schema
 
 FILE: Final = Path(__file__).with_name("feedbridge") / "values.schema.json"
+OPS: Final = FILE.parents[2] / "ops"
+#: Files of it that the chart renders.
+COPIED: Final = ("alerts.yaml", "dashboard.json")
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _SUBSTITUTED: Final = r"^\$\{[^}]+\}$"
 _SECRET: Final[dict[str, Any]] = {
@@ -93,6 +100,8 @@ def _chart() -> dict[str, Any]:
             ("periodSeconds", "timeoutSeconds", "failureThreshold", "initialDelaySeconds"), seconds
         ),
     }
+    groups = yaml.safe_load((OPS / "alerts.yaml").read_text())["groups"]
+    alert = {"enum": [rule["alert"] for group in groups for rule in group["rules"]]}
     monitor = _object(enabled=boolean, interval={"type": "string", "pattern": "^[0-9]+(ms|s|m)$"}, labels=texts)
     quantity = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([KMGT]i?)?$"}
     mount = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 50}
@@ -146,7 +155,12 @@ def _chart() -> dict[str, Any]:
         "securityContext": any_object,
         "service": _object(port=port, annotations=texts),
         "networkPolicy": _object(enabled=boolean, extraEgressPorts={"type": "array", "items": port}, ingressFrom=array),
-        "metrics": _object(podMonitor=monitor, serviceMonitor=monitor),
+        "metrics": _object(
+            podMonitor=monitor,
+            serviceMonitor=monitor,
+            prometheusRule=_object(enabled=boolean, labels=texts, without={"type": "array", "items": alert}),
+            dashboard=_object(enabled=boolean, labels=texts, annotations=texts),
+        ),
         "hooks": _object(
             topicsApply=boolean, schemasCheck=boolean, schemasRegister=boolean, activeDeadlineSeconds=seconds
         ),
@@ -167,3 +181,6 @@ if __name__ == "__main__":
     if "--check" in sys.argv:
         sys.exit(None if FILE.read_text() == text() else f"{FILE.name} is out of date: run `make format`")
     FILE.write_text(text())
+    (FILE.parent / "files").mkdir(exist_ok=True)
+    for name in COPIED:
+        (FILE.parent / "files" / name).write_bytes((OPS / name).read_bytes())

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from bridge.commands.command import Command, Group, config_option, json_option, load, load_catalog
+from bridge.commands.reading import decoder_of, progress_bar, span_of
 from bridge.errors import CheckFailed
 
 if TYPE_CHECKING:
-    from bridge.config import Config
-    from bridge.proof import Progress, Proof
-    from bridge.tail import Decoder
-    from bridge.verdict import Span, Violation
+    from bridge.proof import Proof
+    from bridge.verdict import Violation
 
 #: Violations of one kind that are shown to a person.
 SHOWN: Final = 10
@@ -48,9 +45,9 @@ def verify(*, path: Path, since: str | None, until: str | None, as_json: bool) -
     from bridge.proof import prove
 
     config = load(path)
-    span = _span(since, until)
-    with _progress() as progress:
-        proof = prove(config, load_catalog(), _decoder(config), span=span, progress=progress)
+    span = span_of(since, until)
+    with progress_bar() as progress:
+        proof = prove(config, load_catalog(), decoder_of(config), span=span, progress=progress)
     if as_json:
         terminal.document({"since": span.since, "until": span.until, **_facts(proof)})
     else:
@@ -89,10 +86,10 @@ def gaps_list(*, gateways: tuple[str, ...], path: Path, since: str | None, only_
     unknown = [name for name in gateways if name not in config.gateways]
     if unknown:
         raise click.UsageError(f"there is no gateway {unknown[0]!r}, known: {', '.join(config.gateways)}")
-    bound, now = _span(since, None).since, time.time_ns() // 1_000_000
+    bound, now = span_of(since, None).since, time.time_ns() // 1_000_000
     latest: dict[str, dict[str, Any]] = {}
     topic = topics.own_name(config, topics.Role.GAPS)
-    for record in reading.tail(config, [topic], _decoder(config), start="beginning", follow=False):
+    for record in reading.tail(config, [topic], decoder_of(config), start="beginning", follow=False):
         if record.data is not None:
             latest[record.data["id"]] = record.data
     rows = []
@@ -252,40 +249,3 @@ def _facts(proof: Proof) -> dict[str, Any]:
         },
         "seconds": round(proof.seconds, 3),
     }
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns: Sequence[Any] = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
-        yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole or None)
-
-
-def _span(since: str | None, until: str | None) -> Span:
-    from bridge.tail import parse_start
-    from bridge.verdict import Span
-
-    now = time.time_ns() // 1_000_000
-
-    def moment(text: str | None) -> int | None:
-        found = None if text is None else parse_start(text, now=now)
-        return found if isinstance(found, int) else None
-
-    return Span(since=moment(since), until=moment(until))
-
-
-def _decoder(config: Config) -> Decoder:
-    from bridge.registry import Registry
-    from bridge.tail import Decoder
-
-    return Decoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)

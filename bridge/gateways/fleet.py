@@ -85,6 +85,8 @@ class Fleet:
         self._was_live = False
         self._refused: str | None = None
         metrics.gateway_connected.labels(name).set(0)
+        metrics.connections_refused.labels(name).set(0)
+        metrics.last_frame.labels(name).set_function(self._last_heard)
 
     @asynccontextmanager
     async def sail(self) -> AsyncIterator[asyncio.TaskGroup]:
@@ -252,6 +254,10 @@ class Fleet:
         self.metrics.gateway_connected.labels(self.name).set(int(live))
         refused = sum(self._state_of(socket) == REFUSED for socket in self.sockets.values())
         self.metrics.connections_refused.labels(self.name).set(refused)
+
+    def _last_heard(self) -> float:
+        """When any connection last had a frame (s since the epoch); 0: none ever had."""
+        return (self.status().last_frame or 0) / 1000
 
     def _context(self) -> ssl.SSLContext | None:
         """Return the one TLS context of the gateway: making one reads all certificates of the machine."""

@@ -72,6 +72,11 @@ class Metrics:
         self.gaps: Final = self._counter(
             "gaps", "Time spans for which frames may be missing, by cause.", ["gateway", "cause"]
         )
+        self.gaps_judged: Final = self._counter(
+            "gaps_judged",
+            "What became of gaps: filled, partly or lost; one that is filled later counts again.",
+            ["gateway", "state"],
+        )
         self.reconnects: Final = self._counter(
             "reconnects", "Connections to a gateway that ended and were made anew, by cause.", ["gateway", "cause"]
         )
@@ -95,6 +100,30 @@ class Metrics:
         self.lane_active: Final = self._gauge(
             "lane_active", "1 while this process publishes the lane, else 0.", ["lane"]
         )
+        self.lane_standby: Final = self._gauge(
+            "lane_standby", "1 while this process stands by for the lane and could take over, else 0.", ["lane"]
+        )
+        self.lane_takeovers: Final = self._counter(
+            "lane_takeovers", "Times that this process took the lane, by reason.", ["lane", "reason"]
+        )
+        self.lane_fenced: Final = self._counter(
+            "lane_fenced", "Times that another process took the lane from this one.", ["lane"]
+        )
+        self.last_commit: Final = self._gauge(
+            "last_commit_timestamp_seconds", "When this process last committed to Kafka, heartbeats included.", ["lane"]
+        )
+        self.last_frame: Final = self._gauge(
+            "last_frame_timestamp_seconds", "When the gateway last sent anything, keep-alives included.", ["gateway"]
+        )
+        self.journal_limit_bytes: Final = self._gauge(
+            "journal_limit_bytes", "Bytes of the journal beyond which the sockets are not read."
+        )
+        self.waiting: Final = self._gauge(
+            "waiting",
+            "1 while nothing is published yet, since this service (kafka, registry) does not answer.",
+            ["service"],
+        )
+        self.waits_for(None)
         self.journal_frames: Final = self._gauge("journal_frames", "Frames received and not yet known to be committed.")
         self.journal_bytes: Final = self._gauge("journal_bytes", "Bytes that the journal takes on disk.")
         self.window_identities: Final = self._gauge(
@@ -107,6 +136,11 @@ class Metrics:
             "transaction_seconds", "Time of a Kafka transaction, begin to committed."
         )
         self.latency_seconds: Final = self._histogram("latency_seconds", "Time of a frame from received to committed.")
+
+    def waits_for(self, service: str | None) -> None:
+        """The start waits for a service; None: for none, or no longer."""
+        for each in ("kafka", "registry"):
+            self.waiting.labels(each).set(each == service)
 
     def exposition(self) -> tuple[bytes, str]:
         """Return the text that Prometheus reads, and its content type."""

@@ -17,14 +17,29 @@ class Tally:
     """Called by a lane's thread; the metrics themselves are thread-safe. journal: what waits, of all lanes."""
 
     def __init__(self, metrics: Metrics, journal: Journals, *, lane: int) -> None:
-        """Feed `metrics`."""
+        """Feed `metrics`; a counter that never counted is 0 there, so that its first step shows as an increase."""
         self._metrics = metrics
+        metrics.lane_fenced.labels(lane)
+        metrics.journal_limit_bytes.set(journal.max_bytes)
         self._journal = journal
         self._lane = lane
 
-    def role(self, lane: int, *, active: bool) -> None:
-        """Say whether this process publishes the lane."""
-        self._metrics.lane_active.labels(lane).set(1 if active else 0)
+    def role(self, *, active: bool, standby: bool) -> None:
+        """Say whether this process publishes the lane, or could take it."""
+        self._metrics.lane_active.labels(self._lane).set(active)
+        self._metrics.lane_standby.labels(self._lane).set(standby)
+
+    def taken_over(self, reason: str) -> None:
+        """The lane was taken."""
+        self._metrics.lane_takeovers.labels(self._lane, reason).inc()
+
+    def fenced(self) -> None:
+        """The lane was lost to another process."""
+        self._metrics.lane_fenced.labels(self._lane).inc()
+
+    def committed(self, now: int) -> None:
+        """A transaction is committed, be it a heartbeat. now: ms since the epoch."""
+        self._metrics.last_commit.labels(self._lane).set(now / 1000)
 
     def transaction(self, seconds: float) -> None:
         """Take the time of one transaction, begin to committed."""
@@ -53,6 +68,8 @@ class Tally:
             metrics.dead_letters.labels(gateway, reason).inc(number)
         for (gateway, cause), number in outages.drain_opened().items():
             metrics.gaps.labels(gateway, cause).inc(number)
+        for (gateway, state), number in outages.drain_judged().items():
+            metrics.gaps_judged.labels(gateway, state).inc(number)
         for received, number in Counter(batch.received).items():
             metrics.latency_seconds.observe(max(now - received, 0) / 1000, count=number)
         self.journal()

@@ -371,11 +371,13 @@ _KEPT: Final = frozenset({0, 2})
 def _wanted(contract: Contract, gateway: str, sent: list[Sent]) -> Iterator[Wanted]:
     """What the oracle expects, each with the key it must have; ids are learned as the frames come."""
     due = {id(record.sent): record for record in expected(contract.kind, sent)}
+    #: Sent again they have no record, and teach nothing either.
+    dead = {record.sent.raw for record in due.values() if record.outcome == "dead_letter"}
     learned: dict[str, str] = {}
     for place, one in enumerate(sent):
         record = due.get(id(one))
         frame = _frame(contract, one)
-        if frame is not None and one.fault != "control" and (record is None or record.outcome != "dead_letter"):
+        if frame is not None and one.fault != "control" and one.raw not in dead:
             frame.learn(learned)
         if record is not None:
             key = gateway.encode()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.presence import MARGIN
 from tests.chaos.bridges import RATE, TAKEOVER_AFTER, Outcome, Pair, feed, settings
 from tests.chaos.output import Output
 from tests.chaos.stream import CLEAN, data_topics, header
@@ -116,6 +117,8 @@ async def test_what_the_active_missed_is_published_by_the_standby(
         Pair(settings(sim, kafka.bootstrap, topic_prefix), tmp_path) as pair,
     ):
         active, standby = await pair.roles()
+        # It proves that it missed nothing only where it was connected for longer than two clocks may differ.
+        await asyncio.sleep(2 * MARGIN / 1000)
         # The first connection is that of the first process, which became active.
         sim.refuse(abort=True)
         await sim.drop(connection=min(each.number for each in sim.connections), abort=True)
@@ -137,8 +140,9 @@ async def test_what_the_active_missed_is_published_by_the_standby(
     assert set(found.disordered) <= late
     told = [gap for gap in gap_records(kafka.bootstrap, topic_prefix) if gap["cause"] == "disconnect"]
     assert len({gap["id"] for gap in told}) == 1, "one cut, one gap"
-    assert [gap["state"] for gap in told][:2] == ["open", "lost"], "the active alone could not know better"
-    filled = told[-1]
+    first, *between, filled = told
+    assert first["state"] == "open"
+    assert {gap["state"] for gap in between} <= {"lost", "partly"}, "the active alone could not know better"
     assert (filled["state"], filled["how"]) == ("filled", "received by a standby")
     # What came to the standby after the cut, until it had the lane, is late too.
     assert 0 < filled["recovered"] <= len(late)

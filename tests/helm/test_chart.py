@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -13,16 +14,18 @@ import pytest
 import yaml
 
 from bridge.config import known_kinds, parse
+from helm.values_schema import COPIED
 from tests.helm import restricted
 from tests.helm.chart import CASES, CHART, Refused, Rendered, annotations_of, values, with_
 from tests.helm.tools import helm, helm_docs
 
 pytestmark = pytest.mark.timeout(300)  # the first test builds and fetches the tools
+OPS = CHART.parents[1] / "ops"
 Render = Callable[[str], Rendered]
 #: Oldest version that Chart.yaml admits, and the newest whose schemas we have.
 VERSIONS = ("1.27", "1.37")
 #: Kinds of the Prometheus operator: Kubernetes itself does not know them.
-FOREIGN = {"PodMonitor", "ServiceMonitor"}
+FOREIGN = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -259,6 +262,30 @@ def test_monitors_are_there_where_asked_for(rendered: Render) -> None:
     wanted = service.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
     selected = [each for each in service.all("Service") if wanted <= each["metadata"]["labels"].items()]
     assert len(selected) == 1  # one of the two services, or every pod would be scraped twice
+
+
+def test_alerts_are_those_of_the_rules_file_but_for_what_is_left_out(rendered: Render) -> None:
+    """The chart has no rules of its own; what Prometheus fills in is not taken for a template of Helm's."""
+    rules = yaml.safe_load((OPS / "alerts.yaml").read_text())
+    [group] = rules["groups"]
+    group["rules"] = [rule for rule in group["rules"] if rule["alert"] != "FeedbridgeCollisions"]
+    rule = rendered("monitoring").one("PrometheusRule")
+    assert rule["spec"] == rules
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_dashboard_is_the_one_beside_the_rules(rendered: Render) -> None:
+    """To the letter: what is in double braces is Grafana's, not Helm's."""
+    [found] = [each for each in rendered("monitoring").all("ConfigMap") if "dashboard" in each["metadata"]["name"]]
+    assert json.loads(found["data"]["feedbridge.json"]) == json.loads((OPS / "dashboard.json").read_text())
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert found["metadata"]["annotations"] == {"grafana_folder": "Feeds"}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_the_chart_holds_what_it_renders(name: str) -> None:
+    """Copies of the files that people without Kubernetes use."""
+    assert (CHART / "files" / name).read_bytes() == (OPS / name).read_bytes(), "run `make format`"
 
 
 def test_hooks_run_before_install_and_upgrade_with_a_config_of_their_own(rendered: Render) -> None:

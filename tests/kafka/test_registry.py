@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from bridge.catalog import Catalog
 from bridge.errors import CheckFailed, ConfigError, Unreachable
@@ -70,6 +77,29 @@ def test_a_whole_plan_is_registered_once(registry: Server, topic_prefix: str, tm
     assert settings is not None
     with Registry(settings, cache=tmp_path) as client:
         assert client.resolve_all(topics) == {each.subject: each.id for each in first}
+
+
+def test_several_may_register_at_once(registry: Server, topic_prefix: str) -> None:
+    """As bridges do that are started together: all get the same ids.
+
+    Apicurio may count two versions then, which are one schema.
+    """
+    topics = plan(installation(prefix=topic_prefix), CATALOG)
+    start = threading.Barrier(4)
+
+    def register() -> dict[str, int]:
+        with connect(registry) as client:
+            start.wait(timeout=60)
+            return {each.subject: each.id for each in client.register(topics)}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [each.result() for each in [pool.submit(register) for _ in range(4)]]
+    assert len(found[0]) > 20
+    assert found[1:] == found[:1] * 3
+    with SchemaRegistryClient({"url": registry.url}) as plain:
+        assert {plain.get_compatibility(subject) for subject in found[0]} == {"FULL_TRANSITIVE"}
+        for subject, schema_id in found[0].items():
+            assert {plain.get_version(subject, each).schema_id for each in plain.get_versions(subject)} == {schema_id}
 
 
 def test_new_subjects_are_full_transitive(registry: Server, topic_prefix: str) -> None:
@@ -161,6 +191,58 @@ def test_what_a_lax_registry_lets_pass_is_still_refused(registry: Server, topic_
         assert "data.status" in finding.text
         with pytest.raises(CheckFailed, match=r"data\.status"):
             client.register(broken)
+
+
+def command(file: Path, *words: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command as a user runs it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge.cli", *words, "-c", str(file)],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_commands_as_a_pipeline_runs_them(registry: Server, topic_prefix: str, tmp_path: Path) -> None:
+    """A subject that our schema breaks: 1 with type, field and rule, nothing registered. Else 0, and again 0 without a change."""
+    file = tmp_path / "feedbridge.yaml"
+    settings = {
+        "name": "main",
+        "gateways": {"cs2": {"kind": "ticktock", "url": "ws://127.0.0.1:1", "api_key": "k"}},
+        "kafka": {"bootstrap.servers": "127.0.0.1:1"},
+        "topics": {"prefix": topic_prefix, "layout": ["type", "gateway"]},
+        "registry": {"url": registry.url},
+    }
+    file.write_text(json.dumps(settings))
+    subject = f"{topic_prefix}cs2.match.updated-value"
+    with SchemaRegistryClient({"url": registry.url}) as plain:
+        plain.register_schema(subject, Schema(json.dumps(with_status(["null", "long"], default=None)), "AVRO"))
+        plain.set_compatibility(subject, "FULL_TRANSITIVE")
+        code, out, err = command(file, "schemas", "check")
+        assert code == 1
+        [line] = [each for each in out.splitlines() if each.startswith("FAILED")]
+        for words in (
+            "cs2 match.updated",
+            "data.status: ",
+            "long written",
+            "breaks readers of the new schema on old records",
+        ):
+            assert words in line
+        assert len(err.splitlines()) == 1
+        code, _, err = command(file, "schemas", "register")
+        assert code == 1
+        assert "data.status" in err
+        with pytest.raises(SchemaRegistryError, match=r"[Nn]o "):
+            plain.get_versions(subject.replace("updated", "created"))
+        assert plain.get_versions(subject) == [1]
+        plain.delete_subject(subject)
+        plain.delete_subject(subject, permanent=True)
+        code, out, _ = command(file, "schemas", "register", "--json")
+        first = json.loads(out)
+        assert (code, {each["done"] for each in first}) == (0, {"new subject"})
+        assert len([each for each in first if each["subject"].startswith(f"{topic_prefix}cs2-feedbridge.")]) > 20
+        code, out, _ = command(file, "schemas", "register", "--json")
+        assert (code, json.loads(out)) == (0, [each | {"done": "unchanged"} for each in first])
+    assert command(file, "schemas", "diff")[:2] == (0, "no difference\n")
 
 
 def test_another_address_of_the_same_server_is_no_registry(registry: Server) -> None:

@@ -192,8 +192,10 @@ def _uncommitted() -> Patch:
 def _too_far(resume: Any) -> Any:
     """A restart goes on behind what it finds in its journal."""
 
-    def mutant(self: Any, journal: str, instance: str, *, first: int, opened_at: int) -> int:
-        return max(int(resume(self, journal, instance, first=first, opened_at=opened_at)), opened_at)
+    def mutant(self: Any, journal: str, *, first: int, openings: Any) -> int:
+        ends: list[int] = [end for end, _ in openings]
+        found: int = resume(self, journal, first=first, openings=openings)
+        return max([found, *ends[-1:]])
 
     return mutant
 
@@ -201,8 +203,8 @@ def _too_far(resume: Any) -> Any:
 def _careless_resume(_: Any) -> Any:
     """A position is trusted also where the machine lost the frames."""
 
-    def mutant(self: Any, journal: str, instance: str, *, first: int, opened_at: int) -> int:  # noqa: ARG001
-        return max(int(self.positions.get(journal, (first, instance))[0]), first)
+    def mutant(self: Any, journal: str, *, first: int, openings: Any) -> int:  # noqa: ARG001
+        return max(int(self.positions.get(journal, (first, ""))[0]), first)
 
     return mutant
 

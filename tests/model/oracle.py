@@ -216,7 +216,7 @@ class _Oracle:
         Both within the window: beyond it nobody knows what was published. Where the gateway's time does not tell which of
         two states is newer, a process that never received the newer one can't know.
         """
-        for entity, chain in self._chains().items():
+        for entity, chain in self._chains.items():
             for before, after in itertools.pairwise(chain):
                 near = after.stored.at - before.stored.at < self.window // 2
                 knew = self._places.get(after.entry.journal, {}).get(before.emission.alike)
@@ -233,7 +233,7 @@ class _Oracle:
                 if near and after.emission.says == before.emission.says:
                     self.say(f"unchanged state published: {entity} {after.emission.number} as {before.emission.number}")
 
-    @functools.cache  # noqa: B019 - lives as long as one judgement
+    @functools.cached_property
     def _chains(self) -> dict[str, list[Published]]:
         chains: dict[str, list[Published]] = defaultdict(list)
         for each in self.published:
@@ -307,7 +307,7 @@ class _Oracle:
             emission.alike in self.alike and emission.alike is not None
         ):
             return True
-        told = self._chains().get(_entity(emission), [])
+        told = self._chains.get(_entity(emission), [])
         chain = sorted(told, key=lambda each: each.emission.number)
         if told != chain:  # one came late: which was the last published for whom can't be told from here
             return any(each.emission.says == emission.says for each in told)
@@ -317,7 +317,7 @@ class _Oracle:
 
     def _was_unchanged(self, emission: Emission, received: int) -> bool:
         """Whether it said what was last published when it came; a standby that is ahead of the active can't know more."""
-        told = [each for each in self._chains().get(_entity(emission), []) if each.stored.at <= received]
+        told = [each for each in self._chains.get(_entity(emission), []) if each.stored.at <= received]
         return bool(told) and told[-1].emission.says == emission.says
 
     def _superseded(self, emission: Emission, record: Record, position: int, received: int) -> bool:

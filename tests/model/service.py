@@ -10,7 +10,7 @@ from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import Window
 from bridge.errors import BridgeError
 from bridge.journal import Journal
-from bridge.journals import Journals, opened_by
+from bridge.journals import Journals
 from bridge.lane import Lane, Parts
 from bridge.lanes import Router
 from bridge.ledger import EntryCodec, Memory
@@ -104,7 +104,16 @@ class Kept(Journal):
 class Tallied:
     """Stands for `bridge.ops.tally.Tally`: takes the counts away, so that they do not grow."""
 
-    def role(self, _lane: int, *, active: bool) -> None:
+    def role(self, *, active: bool, standby: bool) -> None:
+        """Nothing is shown."""
+
+    def taken_over(self, _reason: str) -> None:
+        """Nothing is shown."""
+
+    def fenced(self) -> None:
+        """Nothing is shown."""
+
+    def committed(self, _now: int) -> None:
         """Nothing is shown."""
 
     def transaction(self, _seconds: float) -> None:
@@ -119,6 +128,7 @@ class Tallied:
         pipeline.drain()
         pipeline.drain_dead()
         outages.drain_opened()
+        outages.drain_judged()
 
 
 class Service:
@@ -127,7 +137,7 @@ class Service:
     def __init__(self, process: Process) -> None:
         """Open the journals, move into them what those of another plan hold."""
         self.process = process
-        host, world = process.host, process.world
+        host = process.host
         #: Lanes, as it was started with; the next process on this host may have another number.
         self.count = host.lanes
         self.codec = entry_codec()
@@ -139,11 +149,11 @@ class Service:
             count=self.count,
             lanes=range(self.count),
             max_bytes=host.settings.journal,
-            opened=opened_by(process.instance, world.wall()),
+            instance=process.instance,
         )
         try:
             self.spread = self._spread()
-        except OSError:  # the disk is full; the process ends, and its lock with it
+        except BridgeError:  # the disk is full; the process ends, and its lock with it
             self.journals.close()
             raise
 

@@ -25,8 +25,9 @@ CACHE: Final = HERE.parent.parent / ".cache"
 SERVERS: Final = ("kafka", "apicurio")
 RABBITMQ: Final = "rabbitmq"
 KCAT: Final = "kcat"
+PROMETHEUS: Final = "prometheus"
 #: What comes from Debian's packages.
-DEBIAN: Final = (RABBITMQ, KCAT)
+DEBIAN: Final = (RABBITMQ, KCAT, PROMETHEUS)
 
 #: What RabbitMQ needs of Erlang, besides itself; apt checks their signatures.
 _RABBITMQ_PACKAGES: Final = (
@@ -87,6 +88,11 @@ def fetch_kcat() -> tuple[Path, dict[str, str]]:
     folder = _debian(KCAT, _KCAT_PACKAGES, lambda root: (root / "usr/bin/kcat").exists())
     libraries = ":".join(str(each.parent) for each in folder.glob("usr/lib/*/librdkafka.so.1"))
     return folder / "usr/bin/kcat", {} if folder == Path("/") else {"LD_LIBRARY_PATH": libraries}
+
+
+def fetch_prometheus() -> Path:
+    """Return the folder that holds ``prometheus`` and ``promtool``. Raises FetchError."""
+    return _debian(PROMETHEUS, (PROMETHEUS,), lambda root: (root / "usr/bin/promtool").exists()) / "usr/bin"
 
 
 def _debian(name: str, packages: Sequence[str], complete: Callable[[Path], bool]) -> Path:
@@ -230,7 +236,11 @@ def _locked(server: str) -> Iterator[None]:
         # Closing the file frees the lock, also when this process is killed
 
 
-_FETCH: Final[dict[str, Callable[[], object]]] = {RABBITMQ: fetch_rabbitmq, KCAT: fetch_kcat}
+_FETCH: Final[dict[str, Callable[[], object]]] = {
+    RABBITMQ: fetch_rabbitmq,
+    KCAT: fetch_kcat,
+    PROMETHEUS: fetch_prometheus,
+}
 
 
 if __name__ == "__main__":

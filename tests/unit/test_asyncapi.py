@@ -34,7 +34,13 @@ def config(more: str = "") -> Config:
 
 
 @pytest.mark.parametrize(
-    "more", ["", REGISTRY, REGISTRY + "topics: {prefix: t., layout: [type, gateway], replication_factor: 3}\n"]
+    "more",
+    [
+        "",
+        "topics: {headers: cloudevents}\n",
+        REGISTRY,
+        REGISTRY + "topics: {prefix: t., layout: [type, gateway], headers: cloudevents, replication_factor: 3}\n",
+    ],
 )
 def test_the_official_parser_finds_it_valid(tmp_path: Path, more: str) -> None:
     """With every schema in it read as Avro, and without a warning."""

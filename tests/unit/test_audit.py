@@ -166,6 +166,25 @@ def test_a_good_result_has_no_fault(kind: Kind, knobs: Any, layouts: tuple[str, 
     assert len(result.published) > least * len(layouts)
 
 
+def test_order_across_types_counts_in_the_topic_of_the_gateway() -> None:
+    """Two records of one match, each in order among those of its type, that have changed places."""
+    result = made("ticktock", seed=2, layouts=("type", "gateway"))
+    published = list(result.published)
+    last: dict[bytes | None, int] = {}
+    for place, one in enumerate(published):
+        if one.topic != "p.cs2":
+            continue
+        before = last.get(one.key)
+        last[one.key] = place
+        if before is not None and dict(one.headers)["type"] != dict(published[before].headers)["type"]:
+            other = published[before]
+            published[before], published[place] = one._replace(offset=other.offset), other._replace(offset=one.offset)
+            break
+    faults = result.faults(published)
+    assert [fault.what for fault in faults] == ["order"]
+    assert faults[0].where.startswith("p.cs2/")
+
+
 def test_the_frames_have_it_all(good: Result) -> None:
     """Every kind of frame that a fault or a variation makes is among them; else a good result would say little."""
     outcomes = {each.record.outcome for each in good.audit.wanted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import socket
@@ -28,8 +29,10 @@ import bridge.kafka
 import bridge.proof
 import bridge.registry
 import bridge.status
+import bridge.survey
 import bridge.tail
 import bridge.topics
+from bridge.catalog import Catalog
 from bridge.cli import cli, main
 from bridge.commands.command import LIBRDKAFKA, Command, Group
 from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
@@ -40,9 +43,11 @@ from bridge.ops import logs
 from bridge.ops.redaction import redactor
 from bridge.proof import Proof
 from bridge.registry import Difference, Registration
+from bridge.survey import Survey
 from bridge.tail import Seen
 from bridge.topics import TopicState
 from bridge.verdict import Kind, Verdict, Violation
+from tests.profiling import profiled
 
 ROOT = Path(__file__).parents[2]
 SECRET = "cli-marker-of-a-key"
@@ -165,8 +170,8 @@ def test_help_is_quick() -> None:
 def test_commands_not_built_do_not_appear() -> None:
     """What does nothing yet is not offered."""
     assert {path[0] for path, _ in EVERY if path} == {
-        "check", "config", "dead-letters", "demo", "gaps", "run", "schemas", "simulate", "status", "tail", "topics",
-        "verify",
+        "check", "config", "dead-letters", "demo", "gaps", "profile", "run", "schemas", "simulate", "status", "tail",
+        "topics", "verify",
     }  # fmt: skip
     assert not {"replay"} & {name for path, _ in EVERY for name in path}
 
@@ -706,6 +711,68 @@ def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch)
 
 
 # status, run, simulate, demo
+
+
+# profile
+
+
+@pytest.fixture
+def surveyed(monkeypatch: pytest.MonkeyPatch, asked: list[dict[str, Any]]) -> None:
+    """Two matches with members that no schema knows, and a type that has none."""
+    frames = [
+        {"type": "match.updated", "data": {"id": "m1", "venue": {"city": "K\x1b" + "ö" * 90}, "fee": 1.10}},
+        {"type": "match.updated", "data": {"id": "m2", "status": "live", "x" * 60: None}},
+        {"type": "map.veto", "data": {"match_id": "m1", "map": "de_nuke"}},
+    ]
+    profiler = profiled(Catalog.load().kind("ticktock"), [json.dumps(frame).encode() for frame in frames])
+
+    def survey(*given: Any, **options: Any) -> Survey:
+        asked.append({"topics": [each.name for each in given[3]], **options})
+        return Survey(profiler=profiler, records=3, unreadable=Counter({"cs2.x": 2}), why="no schema")
+
+    monkeypatch.setattr(bridge.survey, "survey", survey)
+
+
+@pytest.mark.usefixtures("surveyed")
+def test_profile_fits_and_says_what_no_schema_knows(run: Run, config: str, asked: list[dict[str, Any]]) -> None:
+    """80 columns, whatever was sent; unknown members are marked, and may be asked for alone."""
+    code, out, err = run("profile", "-c", config, "match.updated", "--since", "1h")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+    assert re.search(r"^ +data.status +string +50% +live$", out, re.MULTILINE)
+    assert re.search(r"^\+ +data.venue.city +string +0% ", out, re.MULTILINE)
+    assert "cs2 map.veto (no schema)\n" in out
+    assert "not read: 2 records of cs2.x (no schema)\n" in out
+    assert asked[0]["topics"] == ["cs2.match.updated"]
+    assert time.time() - asked[0]["span"].since / 1000 == pytest.approx(3600, abs=60)
+    _, out, _ = run("profile", "-c", config, "--news")
+    assert "data.status" not in out
+    _, out, _ = run("profile", "-c", config, "--json")
+    [matches] = [each for each in json.loads(out)["types"] if each["type"] == "match.updated"]
+    fee = next(each for each in matches["fields"] if each["path"] == "data.fee")
+    assert (fee["known"], fee["types"], fee["null_rate"], fee["min"]) == (False, {"number": 1}, 0.5, "1.1")
+
+
+@pytest.mark.usefixtures("surveyed")
+def test_profile_writes_proposals(run: Run, config: str, tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+    """A file for each type, what is new in it, and what was left out; 1 where there is nothing to propose."""
+    folder = tmp_path / "out"
+    propose = ["--propose", "match.updated", "--propose", "map.veto", "-o", str(folder)]
+    code, out, err = run("profile", "-c", config, *propose)
+    assert (code, err) == (0, "")
+    assert asked[0]["topics"] == ["cs2.match.updated", "cs2.unknown"]
+    assert {path.name for path in (folder / "ticktock").iterdir()} == {"match.updated.avsc", "map.veto.avsc"}
+    assert "map.veto.avsc (a new type)\n" in out
+    assert "  data.fee: added, null or string (number)\n" in out
+    assert f"left out: MatchUpdatedData.{'x' * 60}: nothing but null was seen" in out
+    code, out, _ = run("profile", "-c", config, *propose, "--json")
+    assert [(each["name"], each["new_type"]) for each in json.loads(out)["proposals"]] == [
+        ("ticktock/match.updated", False), ("ticktock/map.veto", True),
+    ]  # fmt: skip
+    code, _, err = run("profile", "-c", config, "--propose", "market.updated", "-o", str(folder))
+    assert code == 1
+    assert err.startswith("feedbridge: profile: nothing to propose for market.updated: no record of this span")
 
 
 def test_status_asks_the_address_of_the_configuration(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bridge import journal as journal_module
 from bridge.errors import ConfigError, Locked
 from bridge.frame import STREAM, Frame
-from bridge.journal import HEADER, Journal
+from bridge.journal import HEADER, MANY_OPENINGS, Journal
 
 ALL = {"max_frames": 10_000, "max_bytes": 1 << 30}
 
@@ -26,9 +26,9 @@ def frames(start: int, count: int, size: int = 20) -> list[Frame]:
     return [Frame("g", "c", 1000 + n, STREAM, b"%d" % n + b"x" * size) for n in range(start, start + count)]
 
 
-def opened(path: Path, max_bytes: int = 1 << 30) -> Journal:
+def opened(path: Path, instance: str = "me", *, max_bytes: int = 1 << 30) -> Journal:
     """A journal without fsync."""
-    return Journal.open(path, max_bytes=max_bytes)
+    return Journal.open(path, max_bytes=max_bytes, instance=instance)
 
 
 def full(journal: Journal) -> bool:
@@ -41,23 +41,36 @@ def segments(path: Path) -> list[Path]:
     return sorted(path.glob("*.log"))
 
 
-def test_positions_of_others_count_as_far_as_the_first_that_has_not_committed_found_frames(tmp_path: Path) -> None:
+def test_openings_are_told_until_a_process_has_committed(tmp_path: Path) -> None:
     """A machine crashed and lost frames that the ledger counts; what came since has their positions, restart or not."""
-    first = opened(tmp_path)
+    first = opened(tmp_path, "a")
+    assert first.openings == [(0, "a")]
     first.append(frames(0, 5))
     first.confirm()
     first.close()
-    second = opened(tmp_path)
-    assert second.opened_at == 5
+    second = opened(tmp_path, "b")
+    assert second.openings == [(5, "b")]
     second.append(frames(5, 5))
     second.close()
-    third = opened(tmp_path)
-    assert third.opened_at == 5
+    third = opened(tmp_path, "c")
+    assert third.openings == [(5, "b"), (10, "c")]
     third.confirm()
     third.close()
-    fourth = opened(tmp_path)
-    assert fourth.opened_at == 10
+    fourth = opened(tmp_path, "d")
+    assert fourth.openings == [(10, "d")]
     fourth.close()
+
+
+def test_of_many_openings_the_first_and_the_last_are_told(tmp_path: Path) -> None:
+    """Those bound what is new; a process that dies at each start must not fill the folder."""
+    told: list[tuple[int, str]] = []
+    for number in range(40):
+        journal = opened(tmp_path, f"p{number}")
+        told = journal.openings
+        journal.append(frames(number, 1))
+        journal.close()
+    assert told == [(0, "p0"), *((number, f"p{number}") for number in range(25, 40))]
+    assert len(list(tmp_path.glob("opened.*"))) == MANY_OPENINGS
 
 
 def test_frames_come_back_in_order_with_their_positions(tmp_path: Path) -> None:
@@ -70,7 +83,7 @@ def test_frames_come_back_in_order_with_their_positions(tmp_path: Path) -> None:
     assert journal.read(5, **ALL) == (5, [])
     journal.close()
     again = opened(tmp_path)
-    assert (again.first, again.end, again.opened_at, again.frames) == (0, 5, 0, 5)
+    assert (again.first, again.end, again.frames) == (0, 5, 5)
     assert again.read(1, **ALL) == (1, frames(1, 4))
     assert again.append(frames(5, 1)) == 5
     assert again.read(0, **ALL) == (0, frames(0, 6))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from bridge.errors import Locked
+from bridge.errors import ConfigError, Locked
 from bridge.frame import EVENT, STREAM, Frame
-from bridge.journals import Journals, folder_of, opened_by
+from bridge.journals import Journals, folder_of
 from bridge.lanes import moved, unwrap
 
 LARGE = 1 << 30
@@ -43,8 +45,7 @@ def by_number(frames: list[Frame], count: int) -> dict[int, list[Frame]]:
 def whole(journals: Journals, lane: int) -> list[Frame]:
     """All that a lane's journal holds."""
     journal = journals[lane]
-    frames = journal.read(journal.first, max_frames=10_000, max_bytes=LARGE)[1]
-    return [each for each in frames if b'"opened"' not in each.raw[:20]]
+    return journal.read(journal.first, max_frames=10_000, max_bytes=LARGE)[1]
 
 
 def full(journals: Journals) -> bool:
@@ -54,7 +55,7 @@ def full(journals: Journals) -> bool:
 
 def filled(path: Path, count: int, frames: list[Frame]) -> None:
     """Leave journals behind."""
-    journals = Journals.open(path, count=count, lanes=range(count), max_bytes=LARGE, opened=opened_by("me", 1))
+    journals = Journals.open(path, count=count, lanes=range(count), max_bytes=LARGE, instance="me")
     for lane, part in by_number(frames, count).items():
         if part:
             journals[lane].append(part)
@@ -98,11 +99,44 @@ def test_frames_of_another_plan_are_moved_with_where_they_stood(tmp_path: Path, 
         ]
         numbers = [int(each.raw) for each in map(unwrap, found) if each.source == STREAM]
         assert sorted(numbers) == [number for number in range(40) if number % after == lane]
-        assert {(moved(each.raw).origin.instance, moved(each.raw).origin.opened) for each in found} == {("me", 0)}
+        assert {moved(each.raw).origin.openings for each in found} == {((0, "me"),)}
         origins = {moved(each.raw).origin.journal for each in found}
         assert origins <= journals.former
     assert len(journals.former) == before
     assert not any(folder_of(tmp_path, lane, before).exists() for lane in range(before))
+    journals.close()
+
+
+def test_a_trimmed_journal_still_tells_who_received_what_is_left_of_it(tmp_path: Path) -> None:
+    """Else what the ledger says of its position would count for nothing, and all would be published again."""
+    filled(tmp_path, 1, [])
+    journals = Journals.open(tmp_path, count=1, lanes=[0], max_bytes=64 << 10, instance="you")
+    while not journals[0].first:
+        journals[0].append([Frame("cs2", "list", 1, STREAM, b"1" * 1000)])
+        journals[0].trim(journals[0].end)
+    journals[0].append([frame(number) for number in range(2)])
+    journals.close()
+    journals = Journals.open(tmp_path, count=2, lanes=[0, 1], max_bytes=LARGE)
+    journals.move(lambda each: by_number(list(each), 2))
+    for lane in range(2):
+        assert {moved(each.raw).origin.openings for each in whole(journals, lane)} == {((0, "me"), (0, "you"))}
+    journals.close()
+
+
+def test_a_disk_that_has_no_room_for_moved_frames_is_named(tmp_path: Path) -> None:
+    """The process can't start, says where and what to do, and the frames stay where they are."""
+    filled(tmp_path, 1, [frame(0)])
+    journals = Journals.open(tmp_path, count=2, lanes=[0, 1], max_bytes=LARGE)
+
+    def full_disk(_frames: object) -> dict[int, list[Frame]]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ConfigError, match="No space left") as told:
+        journals.move(full_disk)
+    assert told.value.where == str(tmp_path)
+    journals.close()
+    journals = Journals.open(tmp_path, count=1, lanes=[0], max_bytes=LARGE)
+    assert whole(journals, 0) == [frame(0)]
     journals.close()
 
 

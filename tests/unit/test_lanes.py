@@ -205,10 +205,10 @@ def test_lanes_without_frames_hear_now_and_then_that_a_connection_flows() -> Non
 def test_a_moved_frame_keeps_where_it_stood_and_goes_by_what_it_is() -> None:
     """However often it is moved."""
     original = frame(kill("match-7"))
-    once = wrap(original, Origin("old", 5, 0, "me"))
-    twice = wrap(once, Origin("older", 9, 3, "you"))
+    once = wrap(original, Origin("old", 5, ((0, "me"),)))
+    twice = wrap(once, Origin("older", 9, ((3, "you"),)))
     assert unwrap(twice) == original
-    assert moved(twice.raw).origin == Origin("older", 9, 3, "you")
+    assert moved(twice.raw).origin == Origin("older", 9, ((3, "you"),))
     assert moved(moved(twice.raw).frame.raw).origin.journal == "old"
     assert router(8).spread([twice])[lane_of("match-7", 8)] == [twice]
     with pytest.raises(BadData):
@@ -218,4 +218,4 @@ def test_a_moved_frame_keeps_where_it_stood_and_goes_by_what_it_is() -> None:
 def test_bytes_that_are_no_text_survive_being_moved() -> None:
     """Rubbish becomes a dead letter with its own bytes."""
     rubbish = frame(b"\xff\xfe\x00rubbish")
-    assert unwrap(wrap(rubbish, Origin("old", 1, 0, ""))) == rubbish
+    assert unwrap(wrap(rubbish, Origin("old", 1))) == rubbish

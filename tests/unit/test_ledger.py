@@ -163,24 +163,29 @@ def test_ids_are_said_again_before_a_successor_would_miss_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "writer", "first", "opened_at", "expected"),
+    ("position", "writer", "first", "openings", "expected"),
     [
-        pytest.param(None, "me", 5, 50, 5, id="nothing known: all that the journal holds"),
-        pytest.param(20, "before", 5, 50, 20, id="an earlier process of this journal committed so far"),
-        pytest.param(20, "before", 30, 50, 30, id="older frames are gone already"),
-        pytest.param(60, "before", 5, 50, 50, id="the machine lost what was committed: new frames are still new"),
-        pytest.param(60, "me", 5, 50, 60, id="this process committed them itself"),
+        pytest.param(None, "", 5, [(50, "me")], 5, id="nothing known: all that the journal holds"),
+        pytest.param(20, "before", 5, [(50, "me")], 20, id="an earlier process of this journal committed so far"),
+        pytest.param(20, "before", 30, [(50, "me")], 30, id="older frames are gone already"),
+        pytest.param(60, "before", 5, [(50, "me")], 50, id="the machine lost what was committed: new frames are new"),
+        pytest.param(60, "me", 5, [(50, "me")], 60, id="this process committed them itself"),
+        pytest.param(60, "dead", 5, [(50, "dead"), (70, "me")], 60, id="it died before it noted that it had committed"),
+        pytest.param(90, "dead", 5, [(50, "dead"), (70, "me")], 70, id="and the machine lost some of that"),
+        pytest.param(60, "before", 5, [(50, "dead"), (55, "me")], 50, id="what the dead one received is new too"),
+        pytest.param(60, "before", 5, [(50, "dead"), (40, "me")], 40, id="and was lost with what stood before"),
+        pytest.param(60, "before", 5, [], 60, id="all who opened it have committed since"),
     ],
 )
 def test_a_journal_goes_on_where_the_ledger_says(
-    position: int | None, writer: str, first: int, opened_at: int, expected: int
+    position: int | None, writer: str, first: int, openings: list[tuple[int, str]], expected: int
 ) -> None:
     """Neither skips a frame nor takes one twice."""
     adding = memory()
     if position is not None:
         adding.take(Entry(kind=ENTRY, instance=writer, at=1, journal="j", position=position), 1)
     adding.take(Entry(kind=FIRST, instance="me", at=1, journal="j"), 2)
-    assert adding.resume("j", "me", first=first, opened_at=opened_at) == expected
+    assert adding.resume("j", first=first, openings=openings) == expected
 
 
 def test_a_connection_that_is_gone_does_not_make_its_gateway_down() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_a_gateway_of_another_package(tmp_path: Path) -> None:
     done = feedbridge("config", "show", "-c", str(config), path=tmp_path / "site")
     assert done.returncode == 78
     assert "symbols" in done.stderr
+
+
+def test_the_guide_counts_the_lines_of_the_example() -> None:
+    """Each file of it, and no other."""
+    guide = (ROOT / "docs" / "gateway-guide.md").read_text(encoding="utf-8")
+    counted = {name: int(lines) for name, lines in re.findall(r"^\| `([^`]+)` \| (\d+) \|", guide, re.MULTILINE)}
+    files = [path for path in EXAMPLE.rglob("*") if path.is_file() and path.suffix in {".py", ".avsc", ".toml"}]
+    assert counted == {
+        str(path.relative_to(EXAMPLE)): len(path.read_text(encoding="utf-8").splitlines()) for path in files
+    }
 
 
 @pytest.mark.parametrize(

@@ -396,12 +396,22 @@ def test_the_gap_tells_the_last_number_and_the_gateways_own_time() -> None:
         tracker = outages()
         tracker.said = lambda _gateway, meta: (meta.seq, meta.sent)
         tracker.event(*KEY, "up", {}, 1)
-        tracker.seen(*KEY, 2000)
-        tracker.metas[KEY] = SimpleNamespace(seq=17, sent=sent)
+        tracker.seen(*KEY, 2000, SimpleNamespace(seq=17, sent=sent))
         [opened] = map(read, tracker.event(*KEY, "down", {}, 5000))
         assert (opened["from"], opened["last_seq"]) == (expected, "17")
         [known] = tracker.drain(3)
         assert (known.last_frame, known.last_seq) == (expected, "17")
+
+
+def test_the_time_of_an_earlier_frame_is_not_that_of_the_last() -> None:
+    """The last one was no frame that could be read, or is disposed of: by then the gateway still sent."""
+    tracker = outages()
+    tracker.said = lambda _gateway, meta: (meta, 1500)
+    tracker.event(*KEY, "up", {}, 1)
+    tracker.seen(*KEY, 1600, 17)
+    tracker.seen(*KEY, 2000)
+    [known] = tracker.drain(3)
+    assert (known.last_frame, known.last_seq) == (2000, "17")
 
 
 def test_a_crash_counts_from_what_the_ledger_knows_where_the_journal_is_lost() -> None:
@@ -409,8 +419,7 @@ def test_a_crash_counts_from_what_the_ledger_knows_where_the_journal_is_lost() -
     before = outages()
     before.said = lambda _gateway, meta: (meta, None)
     before.event(*KEY, "up", {}, 1)
-    before.seen(*KEY, 2000)
-    before.metas[KEY] = 17
+    before.seen(*KEY, 2000, 17)
     [opened, closed] = map(read, successor(ledger(before)).event(*KEY, "up", {}, 9000))
     assert (opened["from"], opened["last_seq"], opened["cause"]) == (2000, "17", "crash")
     assert (closed["to"], closed["id"]) == (9000, opened["id"])

@@ -22,6 +22,7 @@ NAMES = {
     "feedbridge_subscriptions_rejected_total": {"gateway"},
     "feedbridge_gateway_connected": {"gateway"},
     "feedbridge_lane_active": {"lane"},
+    "feedbridge_waiting": {"service"},
     "feedbridge_journal_frames": set(),
     "feedbridge_journal_bytes": set(),
     "feedbridge_window_identities": {"lane"},
