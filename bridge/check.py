@@ -9,17 +9,19 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation
+from confluent_kafka import KafkaError, KafkaException
 
-from bridge import kafka, native
+from bridge import kafka, native, topic_requests
 from bridge.errors import BridgeError
 from bridge.finding import Finding
 from bridge.registry import Registry
+from bridge.rights import Operation, Use, implied, of_topic, sees_defaults
 from bridge.topics import Role, TopicPlan, TopicState, compare, plan, transactional_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from confluent_kafka.admin import AclOperation
 
     from bridge.catalog import Catalog
     from bridge.config import Config
@@ -62,8 +64,8 @@ def check_kafka(config: Config, topics: Sequence[TopicPlan], *, timeout: float =
     states = compare(admin, topics)
     return [
         Finding("kafka", ok=True, text=f"reached: {len(brokers)} broker{'s' if len(brokers) > 1 else ''}"),
-        *_topics(admin, config, states),
-        *_rights(admin, [state.plan for state in states if state.state != "missing"]),
+        *_topics(config, states),
+        *_rights(admin, config, states),
         _transactions(config, timeout),
     ]
 
@@ -105,7 +107,7 @@ def _guarded(name: str, ask: Callable[[], list[Finding]]) -> list[Finding]:
         return [Finding(name, ok=False, text=str(error).removeprefix(f"{name}: "))]
 
 
-def _topics(admin: kafka.Admin, config: Config, states: Sequence[TopicState]) -> list[Finding]:
+def _topics(config: Config, states: Sequence[TopicState]) -> list[Finding]:
     findings = [
         Finding("kafka", ok=False, text=f"topic {state.plan.name}: {state.unusable}")
         for state in states
@@ -119,51 +121,89 @@ def _topics(admin: kafka.Admin, config: Config, states: Sequence[TopicState]) ->
     missing = [state.plan.name for state in states if state.state == "missing"]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        does = "run `feedbridge topics apply`"
-        if config.topics.create:
-            does = "`run` makes them" if _may_create(admin) else f"`run` makes them if it may create topics, or {does}"
+        does = "`run` makes them" if config.topics.create else "run `feedbridge topics apply`"
         findings.append(Finding("kafka", ok=config.topics.create, text=f"topics missing: {missing[0]}{more}; {does}"))
-    elif not findings:
+    elif not findings and all(state.state == "ok" for state in states):
         findings.append(Finding("kafka", ok=True, text=f"all {len(states)} topics are as planned"))
     return findings
 
 
-#: What the bridge does with a topic.
-_NEEDED: Final = {
-    Role.DATA: frozenset({AclOperation.DESCRIBE, AclOperation.WRITE}),
-    Role.DEAD_LETTERS: frozenset({AclOperation.DESCRIBE, AclOperation.WRITE}),
-    Role.GAPS: frozenset({AclOperation.DESCRIBE, AclOperation.WRITE}),
-    Role.LEDGER: frozenset({AclOperation.DESCRIBE, AclOperation.WRITE, AclOperation.READ}),
-    Role.REQUESTS: frozenset({AclOperation.DESCRIBE, AclOperation.READ}),
-}
+def _rights(admin: kafka.Admin, config: Config, states: Sequence[TopicState]) -> list[Finding]:
+    """What `feedbridge topics acls` prints for `run`, and the user may not do. The transactional id is tried elsewhere.
 
-
-def _rights(admin: kafka.Admin, topics: Sequence[TopicPlan]) -> list[Finding]:
-    """What the user may not do with topics that exist. An answer without rights: the broker checks none."""
-    if not topics:
-        return []
-    names = TopicCollection([topic.name for topic in topics])
-    futures = admin.call(
-        lambda: admin.client.describe_topics(names, include_authorized_operations=True, request_timeout=admin.timeout)
-    )
-    findings = []
-    for topic in topics:
-        granted = admin.result(futures[topic.name], name=topic.name).authorized_operations
-        lacking = _NEEDED[topic.role] - frozenset(granted or ())
-        if granted and lacking:
-            words = ", ".join(sorted(operation.name.title() for operation in lacking))
-            findings.append(
-                Finding("kafka", ok=False, text=f"topic {topic.name}: the user may not {words}; grant it on the topic")
-            )
+    A topic that is not there yet tells only whether it may be made: a right by its very name can't be seen before.
+    """
+    known = topic_requests.rights(admin, [state.plan.name for state in states])
+    unseen = [state.plan for state in states if not known[state.plan.name]]
+    unmakeable = topic_requests.forbidden(admin, unseen) if config.topics.create else set()
+    lacking: dict[tuple[bool, tuple[Operation, ...]], list[str]] = {}
+    for state in states:
+        topic = state.plan
+        may_not = _may_not(of_topic(config, topic, Use.RUN), known[topic.name], makeable=topic.name not in unmakeable)
+        harmless = may_not & _HARMLESS[topic.role] if known[topic.name] else frozenset[Operation]()
+        fatal = tuple(each for each in Operation if each in may_not - harmless)
+        for key in ((False, fatal), *((True, (each,)) for each in harmless)):
+            if key[1]:
+                lacking.setdefault(key, []).append(topic.name)
+    findings = [
+        Finding("kafka", ok=ok, text=text)
+        for (ok, operations), names in sorted(lacking.items())
+        for text in _lacks(operations, names, harmless=ok)
+    ]
+    if config.topics.create and sees_defaults(config, [state.plan for state in states]):
+        findings += _defaults(admin)
     return findings
 
 
-def _may_create(admin: kafka.Admin) -> bool:
-    """Whether the user may create any topic; without that a right by prefix may still be there, which can't be seen."""
-    future = admin.call(
-        lambda: admin.client.describe_cluster(include_authorized_operations=True, request_timeout=admin.timeout)
+def _may_not(
+    wanted: frozenset[Operation], granted: frozenset[AclOperation] | None, *, makeable: bool
+) -> frozenset[Operation]:
+    """Which of the wanted operations the user has no right to, as far as that can be told.
+
+    granted: of a topic that exists; nothing: it can't be seen, so that every right lacks which would show it; None: there
+    is none.
+    """
+    if granted:
+        names = {each.name for each in granted}
+        return frozenset(each for each in wanted if not names & {other.name for other in implied(each)})
+    found = wanted & implied(Operation.DESCRIBE) if granted is not None else frozenset[Operation]()
+    return found if makeable else found | {Operation.CREATE}
+
+
+#: Rights that a topic which exists may lack: the bridge runs all the same.
+_SPARE: Final = frozenset({Operation.CREATE, Operation.ALTER})
+_HARMLESS: Final = {
+    # Were the ledger compacted, records could come twice: that must be seen.
+    role: _SPARE if role is Role.LEDGER else _SPARE | {Operation.DESCRIBE_CONFIGS}
+    for role in Role
+}
+#: What follows where they lack.
+_WITHOUT: Final = {
+    Operation.CREATE: "were it deleted, `run` could not make it again",
+    Operation.ALTER: "`run` can't give it partitions for more lanes",
+    Operation.DESCRIBE_CONFIGS: "how large its records may be can't be seen",
+}
+#: So many topics with the same lack have a line each.
+_FEW: Final = 3
+
+
+def _lacks(operations: Sequence[Operation], names: Sequence[str], *, harmless: bool) -> list[str]:
+    words = ", ".join(operations)
+    then = _WITHOUT[operations[0]] if harmless else "grant it on the topic, see `feedbridge topics acls`"
+    if len(names) > _FEW:
+        return [f"topic {names[0]} and {len(names) - 1} more: the user may not {words}; {then}"]
+    return [f"topic {name}: the user may not {words}; {then}" for name in names]
+
+
+def _defaults(admin: kafka.Admin) -> list[Finding]:
+    """Whether who makes topics sees how many replicas they will have."""
+    if topic_requests.default_replication(admin) is not None:
+        return []
+    text = (
+        "cluster: the user may not DescribeConfigs; topics that `run` makes have the broker's min.insync.replicas, "
+        "whatever the number of replicas"
     )
-    return AclOperation.CREATE in (admin.result(future).authorized_operations or ())
+    return [Finding("kafka", ok=True, text=text)]
 
 
 def _transactions(config: Config, timeout: float) -> Finding:
@@ -176,5 +216,11 @@ def _transactions(config: Config, timeout: float) -> Finding:
     except KafkaException as error:
         kafka.hear(producer)
         verdict = reports.classify(error, name=name)
-        return Finding("kafka", ok=False, text=f"no transactions with the transactional id {name!r}: {verdict.what}")
+        if error.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            begins = transactional_id(config, "")
+            mend = f"grant it on all that begin with {begins!r}, see `feedbridge topics acls`"
+            text = f"not authorized for transactional id {name!r}: the user may not Write with it; {mend}"
+        else:
+            text = f"no transactions with the transactional id {name!r}: {verdict.what}"
+        return Finding("kafka", ok=False, text=text)
     return Finding("kafka", ok=True, text=f"transactions work (tried with the transactional id {name!r})")

@@ -50,24 +50,35 @@ from bridge.source import KeyPath, Problem
 Kinds = Mapping[str, type[GatewaySettings]]
 
 
-def load(path: Path | str, *, environ: Mapping[str, str]) -> Config:
+def load(path: Path | str, *, environ: Mapping[str, str], spare: source.Spare = lambda _: False) -> Config:
     """Read a configuration file.
 
-    environ: what ``${NAME}`` stands for. ``${file:PATH}`` starts from the folder of the configuration file.
+    environ: what ``${NAME}`` stands for. ``${file:PATH}`` starts from the folder of the configuration file. spare: what may
+    be missing of both.
 
     Raises ConfigError: one line with the first fault, its line in the file, the key and what to do; all further faults
     are in ``__notes__``, a line each. No text holds a value of the file.
     """
     path = Path(path)
-    return parse(source.read(path), where=str(path), environ=environ, folder=path.parent, kinds=known_kinds())
+    return parse(
+        source.read(path), where=f"{path}", environ=environ, folder=path.parent, kinds=known_kinds(), spare=spare
+    )
 
 
-def parse(text: str, *, where: str, environ: Mapping[str, str], folder: Path, kinds: Kinds) -> Config:
+def parse(
+    text: str,
+    *,
+    where: str,
+    environ: Mapping[str, str],
+    folder: Path,
+    kinds: Kinds,
+    spare: source.Spare = lambda _: False,
+) -> Config:
     """Turn the text of a configuration file into settings; as `load`, without a file.
 
     where: what errors call the file. folder: where relative paths of ``${file:PATH}`` start.
     """
-    document = source.parse(text, environ=environ, folder=folder)
+    document = source.parse(text, environ=environ, folder=folder, spare=spare)
     if isinstance(document.data, dict):
         try:
             config = Config.model_validate(document.data, context={"kinds": kinds})

@@ -60,6 +60,8 @@ def ensure_topics(config: Config, plan: list[TopicPlan]) -> tuple[dict[str, int]
         for line in (*state.differences, *state.notes):
             log.warning("topic_differs", topic=state.plan.name, difference=line)
     counts = Counter(state.state for state in states)
+    if counts["hidden"]:
+        raise topics.unseen(next(state.plan.name for state in states if state.state == "hidden"))
     if counts["missing"]:
         first = next(state.plan.name for state in states if state.state == "missing")
         more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""

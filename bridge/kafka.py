@@ -13,14 +13,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import socket
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from bridge import handshake
 from bridge.errors import BadData, BridgeError, ConfigError, Fenced, Refused, Unreachable
 from bridge.properties import TRANSACTION_TIMEOUT_MS
 from bridge.settings import Secret
@@ -183,7 +182,9 @@ class Admin:
             "reconnect.backoff.max.ms": 2_000,
             **_given(config, but=f"{_PRODUCERS}|{_CONSUMERS}"),
         }
-        self._ca = properties.get("ssl.ca.location")
+        self._ca, self._ca_pem = properties.get("ssl.ca.location"), properties.get("ssl.ca.pem")
+        self._servers = str(properties.get("bootstrap.servers", ""))
+        self._protocol = str(properties.get("security.protocol", "plaintext"))
         self.client: AdminClient = _make(AdminClient, config, properties, self._reports)
 
     def metadata(self) -> ClusterMetadata:
@@ -196,8 +197,10 @@ class Admin:
             try:
                 return self.call(lambda: self.client.list_topics(timeout=min(_SLICE, self.timeout)))
             except BridgeError as error:
-                if not isinstance(error, Unreachable) or self._reports.final or time.monotonic() >= until:
+                if not isinstance(error, Unreachable) or self._reports.final:
                     raise
+                if time.monotonic() >= until:
+                    raise (handshake.mismatch(self._servers, self._protocol) or error) from error
 
     def result(self, future: Future[_T], *, name: str | None = None) -> _T:
         """Wait for one answer of a request. name: the topic or other resource to blame in the error's text."""
@@ -218,7 +221,7 @@ class Admin:
         hear(self.client)
         verdict = self._reports.classify(error, name=name)
         if isinstance(verdict, Unreachable) and "verify failed" in verdict.what:
-            return untrusted(verdict.what, ca=self._ca) or verdict
+            return handshake.untrusted(verdict.what, ca=self._ca, ca_pem=self._ca_pem) or verdict
         return verdict
 
 
@@ -242,7 +245,7 @@ def classify(error: KafkaError | KafkaException, *, name: str | None = None) -> 
     if code in _FENCED:
         return Fenced(f"a newer producer of the transactional id{named} exists", where="kafka")
     if code in _AUTHENTICATION:
-        return Refused(text, where="kafka", mend="check security.protocol and the sasl.* properties under kafka")
+        return _authentication(text)
     if code == KafkaError._SSL or "SSL alert" in text:  # noqa: SLF001
         return _tls(text)
     if code in _AUTHORIZATION:
@@ -272,10 +275,10 @@ _AUTHENTICATION: Final = _codes(
     "DELEGATION_TOKEN_EXPIRED",
 )
 _AUTHORIZATION: Final[Mapping[int, tuple[str, str]]] = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: ("topic", "Read, Write, Describe and Create on it"),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: ("topic", "what `feedbridge topics acls` prints"),
     KafkaError.GROUP_AUTHORIZATION_FAILED: ("consumer group", "Read on it"),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: ("the cluster", "Create, or make the topics beforehand"),
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ("transactional id", "Write and Describe on it"),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ("transactional id", "Write on it, see `feedbridge topics acls`"),
 }
 _MISSING_TOPIC: Final = _codes("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
 _CONFIG: Final = _codes(
@@ -426,13 +429,28 @@ def _clean(text: str) -> str:
     return " ".join(_NOISE.sub("", text).split())
 
 
+def _authentication(text: str) -> BridgeError:
+    """We could not log in: the broker, or who gives out tokens, refuses us (Refused) or gives none (Unreachable)."""
+    if "OAUTHBEARER token" in text:
+        if re.search("connect to|resolve|timed out|timeout", text, re.IGNORECASE):
+            mend = "check kafka: sasl.oauthbearer.token.endpoint.url and that it runs"
+            return Unreachable(text, where="kafka", mend=mend)
+        mend = "check sasl.oauthbearer.client.id, .client.secret and .token.endpoint.url under kafka"
+        return Refused(text, where="kafka", mend=mend)
+    if "mechanism handshake failed" in text:
+        return Refused(text, where="kafka", mend="set kafka: sasl.mechanism to one that the broker takes")
+    if re.search("invalid username|invalid credentials", text, re.IGNORECASE):
+        return Refused(text, where="kafka", mend="check sasl.username and sasl.password under kafka")
+    return Refused(text, where="kafka", mend="check security.protocol and the sasl.* properties under kafka")
+
+
 def _tls(text: str) -> BridgeError:
     """TLS failed: the broker does not take our certificate (Refused), or we don't take the broker's (Unreachable)."""
     if "SSL alert" in text:
         return Refused(
             f"the broker refused our TLS certificate: {text}",
             where="kafka",
-            mend="check ssl.certificate.location and ssl.key.location under kafka",
+            mend="check ssl.certificate.location and ssl.key.location under kafka: in date, and of a CA that it knows",
         )
     if "verify failed" in text:
         return Unreachable(
@@ -441,42 +459,6 @@ def _tls(text: str) -> BridgeError:
             mend="check kafka: ssl.ca.location, and the certificate's names and dates",
         )
     return Unreachable(f"TLS failed: {text}", where="kafka", mend="check kafka: security.protocol against the port")
-
-
-def untrusted(text: str, *, ca: str | None, timeout: float = 5.0) -> Unreachable | None:
-    """Why a broker's certificate is not trusted: librdkafka has one text for an unknown CA, a wrong name and a wrong date.
-
-    text: librdkafka's own, which names host and port. ca: PEM file to verify with; None: the system's. Makes one TLS
-    connection. None where it finds no fault.
-    """
-    broker = re.search(r"(?:ssl|sasl_ssl)://(\[[^]]+]|[^:/]+):(\d+)", text)
-    if broker is None:
-        return None
-    host, port = broker[1].strip("[]"), int(broker[2])
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        with (
-            socket.create_connection((host, port), timeout=timeout) as plain,
-            context.wrap_socket(plain, server_hostname=host),
-        ):
-            return None
-    except ssl.SSLCertVerificationError as error:
-        reason = error.verify_message.rstrip(".")
-    except OSError:
-        return None
-    if "expired" in reason or "not yet valid" in reason:
-        return Unreachable(f"the certificate of {host}:{port} is out of date: {reason}", where="kafka", mend="renew it")
-    if "mismatch" in reason or "not valid for" in reason:
-        return Unreachable(
-            f"the certificate of {host}:{port} is for another host: {reason}",
-            where="kafka",
-            mend="use a name that the certificate holds in kafka: bootstrap.servers and in the broker's listeners",
-        )
-    return Unreachable(
-        f"the certificate of {host}:{port} comes from an unknown CA: {reason}",
-        where="kafka",
-        mend="set kafka: ssl.ca.location to the file with its CA",
-    )
 
 
 def _connect_hint(text: str) -> str:

@@ -124,6 +124,8 @@ class LedgerReader:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                     self._eof = True
                     continue
+                if error.code() in kafka.HARMLESS_TO_READERS:
+                    continue
                 if error.retriable() or isinstance(kafka.classify(error), Unreachable):
                     continue  # the client goes on by itself
                 raise self._explain(KafkaException(error))

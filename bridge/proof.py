@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from bridge import topics
+from bridge import topic_requests, topics
 from bridge.errors import ConfigError, Unreachable
 from bridge.kafka import HARMLESS_TO_READERS, Admin, Reports, consumer
 from bridge.ledger import EntryCodec
@@ -123,6 +123,8 @@ class Sweep:
     def partitions(self, names: Sequence[str]) -> tuple[list[Place], list[str]]:
         """The partitions of those topics that exist, and the others."""
         found = self._admin.metadata().topics
+        if hidden := topic_requests.hidden(self._admin, [name for name in names if name not in found]):
+            raise topics.unseen(min(hidden))
         places = [(name, number) for name in names if name in found for number in sorted(found[name].partitions)]
         return places, [name for name in names if name not in found]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from bridge import kafka
-from bridge.errors import BridgeError, Fenced, LaneError, Restart
+from bridge.errors import BridgeError, Fenced, LaneError, Refused, Restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +106,10 @@ class Publisher:
             self._repeat(lambda: self._producer.init_transactions(CALL * 5))
         except Aborted as aborted:
             raise aborted.error from aborted
+        except Restart as restart:
+            # Another producer would be refused as well: who waits must be told why.
+            named = kafka.classify(_failure(restart.__cause__ or restart), name=self._id)
+            raise named if isinstance(named, Refused) else restart from restart.__cause__
 
     def send(self, records: Sequence[Record]) -> None:
         """Hand over records of the next transaction before it is complete: the broker takes them meanwhile.

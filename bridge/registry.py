@@ -435,12 +435,23 @@ def _properties(settings: RegistrySettings) -> dict[str, Any]:
     return properties
 
 
-def _unreachable(text: str, where: str) -> Unreachable:
+def _unreachable(text: str, where: str) -> BridgeError:
     """No answer came: in a few words why. text: the HTTP library's."""
+    if "alert" in text.lower():
+        return Refused(
+            f"{where} refused our TLS certificate: {text.partition('(_ssl')[0].strip()}",
+            where="registry",
+            mend="check registry.certificate and registry.key: in date, and of a CA that it knows",
+        )
     if "certificate verify failed" in text:
         reason = text.partition("certificate verify failed:")[2].partition("(_ssl")[0].strip()
-        mend = "renew its certificate" if "expired" in reason else "set registry.ca to the file with its CA"
-        return Unreachable(f"the certificate of {where} is not trusted: {reason}", where="registry", mend=mend)
+        mend = "set registry.ca to the file with its CA"
+        if "expired" in reason or "not yet valid" in reason:
+            mend = "renew its certificate"
+        elif "mismatch" in reason or "not valid for" in reason:
+            mend = "use a name that it holds in registry.url"
+        text = f"the certificate of {where} is not trusted: {reason.rstrip('.')}"
+        return Unreachable(text, where="registry", mend=mend)
     return Unreachable(
         f"{where} can't be reached: {text}", where="registry", mend="check registry.url and that it runs"
     )

@@ -137,6 +137,8 @@ class Requests:
                     continue
                 error = message.error()
                 if error is not None:
+                    if error.code() in kafka.HARMLESS_TO_READERS:
+                        continue
                     verdict = reports.classify(error, name=place)
                     if error.code() == error._PARTITION_EOF or error.retriable() or isinstance(verdict, Unreachable):  # noqa: SLF001
                         continue

@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,10 @@ MAX_VALUES: Final = 100_000
 
 #: Where a value stands: keys and list positions from the top, `("gateways", "cs2", "ids", 0)`.
 KeyPath = tuple[str | int, ...]
+#: Whether a value may do without the variable or file that it names.
+Spare = Callable[[KeyPath], bool]
+#: What it is then.
+UNSET: Final = "unset"
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,11 @@ def read(path: Path) -> str:
     raise fault
 
 
-def parse(text: str, *, environ: Mapping[str, str], folder: Path) -> Document:
+def parse(text: str, *, environ: Mapping[str, str], folder: Path, spare: Spare = lambda _: False) -> Document:
     """Take the text of a configuration file apart and fill in ``${…}``.
 
-    environ: where ``${NAME}`` is looked up. folder: what a relative PATH of ``${file:PATH}`` starts from. Faults are in
-    the document's `problems`; without any, every value is as the file means it.
+    environ: where ``${NAME}`` is looked up. folder: what a relative PATH of ``${file:PATH}`` starts from. spare:
+    see `Spare`. Faults are in the document's `problems`; without any, every value is as the file means it.
     """
     document = Document()
     try:
@@ -111,7 +115,7 @@ def parse(text: str, *, environ: Mapping[str, str], folder: Path) -> Document:
     if root is None:
         document.problems.append(Problem(1, "", "is empty"))
         return document
-    _Reading(document, environ, folder).run(root)
+    _Reading(document, environ, folder, spare).run(root)
     return document
 
 
@@ -181,10 +185,11 @@ def _compose(text: str) -> Node | None:
 class _Reading:
     """One pass over the nodes of a file."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, document: Document, environ: Mapping[str, str], folder: Path, spare: Spare) -> None:
         self.document = document
         self.environ = environ
         self.folder = folder
+        self.spare = spare
         self.values = 0
         self.open: list[Node] = []
 
@@ -304,6 +309,8 @@ class _Reading:
             value = self.environ.get(name)
             if fallback is not None:
                 value = value or fallback.replace("$$", "$")
+            if value is None and self.spare(path):
+                return UNSET
             if value is None:
                 self.fault(
                     path, f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}"
@@ -322,6 +329,8 @@ class _Reading:
     def file(self, name: str, path: KeyPath) -> str:
         self.document.files.add(self.folder / name)
         raw = _bytes(self.folder / name, MAX_SECRET_BYTES)
+        if isinstance(raw, str) and self.spare(path):
+            return UNSET
         if isinstance(raw, str):
             self.fault(path, f"the file {name} can't be read: {raw}")
             return ""

@@ -267,6 +267,10 @@ class _Reader:
         found = self._call(lambda: self._client.list_topics(timeout=_TRY)).topics
         missing = [topic for topic in topics if topic not in found]
         if missing and (not skip_missing or len(missing) == len(topics)):
+            # Of all topics the user is told those that it may see; asked for one by name, whether it may see that.
+            told = self._call(lambda: self._client.list_topics(missing[0], timeout=_TRY)).topics[missing[0]].error
+            if told is not None and told.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise self._reports.classify(told, name=missing[0])
             raise ConfigError(
                 f"topic {missing[0]!r} does not exist", where="kafka", mend="`feedbridge topics apply` makes the topics"
             )

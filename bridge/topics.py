@@ -17,10 +17,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import ConfigResource, NewPartitions, NewTopic
-
-from bridge.errors import ConfigError, Unreachable
+from bridge import topic_requests
+from bridge.errors import ConfigError, Refused
 from bridge.kafka import TOPIC_BYTES, classify
 
 if TYPE_CHECKING:
@@ -82,6 +80,11 @@ class TopicPlan:
     private: bool = False
     types: tuple[str, ...] = ()
     subjects: tuple[SubjectPlan, ...] = ()
+
+    @property
+    def least(self) -> int:
+        """How many partitions it must have for the bridge to run."""
+        return self.partitions if self.role is Role.LEDGER else 1
 
     def settings(self, replicas: int | None) -> dict[str, str]:
         """Kafka's settings for a topic with that many replicas; None: not known, so nothing that depends on them."""
@@ -306,9 +309,9 @@ def _metric_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicState:
-    """How a topic is on the broker. state: ``missing``, ``differs``, ``ok`` or ``created``.
+    """How a topic is on the broker.
 
-    differences: one line each. notes: what could not be seen or had to be made otherwise. unusable: why the bridge must
+    state: ``missing``, ``hidden`` (the user may not see whether it is there), ``differs``, ``ok`` or ``created``. differences: one line each. notes: what could not be seen or had to be made otherwise. unusable: why the bridge must
     not run with it, or None. limit: its ``max.message.bytes``, None where that can't be seen. partitions: how many it has.
     """
 
@@ -328,12 +331,13 @@ def compare(admin: Admin, topics: Sequence[TopicPlan]) -> list[TopicState]:
     """
     existing = admin.metadata().topics
     _check_collisions(topics, existing)
-    found = [topic for topic in topics if _exists(existing.get(topic.name))]
-    settings = _describe(admin, [topic.name for topic in found])
+    found = [topic for topic in topics if topic_requests.exists(existing.get(topic.name))]
+    settings = topic_requests.settings(admin, [topic.name for topic in found])
+    hidden = topic_requests.hidden(admin, [topic.name for topic in topics if topic.name not in settings])
     return [
         _judge(topic, existing[topic.name], settings[topic.name])
         if topic.name in settings
-        else TopicState(plan=topic, state="missing")
+        else TopicState(plan=topic, state="hidden" if topic.name in hidden else "missing")
         for topic in topics
     ]
 
@@ -354,20 +358,21 @@ def apply(
     where the broker refuses a topic for good.
     """
     before = compare(admin, topics)
-    missing = [state.plan for state in before if state.state == "missing"]
+    hidden = {state.plan.name for state in before if state.state == "hidden"}
+    missing = [state.plan for state in before if state.state in {"missing", "hidden"}]
     short = [state.plan for state in before if _short(state)]
     if short:
         for topic in short:
-            _grow(admin, topic)
-        _await(admin, short, until=clock() + wait, clock=clock, sleep=sleep)
+            topic_requests.grow(admin, topic)
+        topic_requests.wait(admin, short, until=clock() + wait, clock=clock, sleep=sleep)
         before = compare(admin, topics)
     if not missing:
         return before
-    default = _default_replication(admin) if any(topic.replication is None for topic in missing) else None
+    default = topic_requests.default_replication(admin) if any(topic.replication is None for topic in missing) else None
     notes = {topic.name: _unknown_replicas(topic, default) for topic in missing}
     asked, raced = missing, set[str]()
     for limit in (TOPIC_BYTES, *_SMALLER):
-        refused, made_elsewhere = _create(admin, asked, default=default, limit=limit)
+        refused, made_elsewhere = topic_requests.create(admin, asked, default=default, limit=limit)
         raced |= made_elsewhere
         if limit != TOPIC_BYTES:
             notes |= {
@@ -378,149 +383,33 @@ def apply(
             break
         if limit is None:  # it was not the size
             raise classify(refused[asked[0].name], name=asked[0].name)
-    _await(admin, topics, until=clock() + wait, clock=clock, sleep=sleep)
-    created = {state.plan.name for state in before if state.state == "missing"} - raced
+    if hidden:
+        raise unseen(min(hidden))
+    topic_requests.wait(admin, topics, until=clock() + wait, clock=clock, sleep=sleep)
+    created = {topic.name for topic in missing} - raced
     return [
         _created(state, notes[state.plan.name]) if state.plan.name in created else state
         for state in compare(admin, topics)
     ]
 
 
+def unseen(topic: str) -> Refused:
+    """What to raise for a topic that the user has no right to see."""
+    return Refused(
+        f"the user may not see topic {topic!r}", where="kafka", mend="grant what `feedbridge topics acls` prints"
+    )
+
+
 #: What is tried where a broker's policy refuses `TOPIC_BYTES`: the largest that hosted clusters often allow, then the
 #: broker's own default (None).
 _SMALLER: Final = (8 * 1024 * 1024, None)
-_LIMIT_REFUSED: Final = frozenset(
-    {KafkaError.POLICY_VIOLATION, KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST, KafkaError.TOPIC_EXCEPTION}
-)
 #: Settings of which more than planned does no harm. -1 stands for "no limit" in retention.
 _AT_LEAST: Final = frozenset({"max.message.bytes", "retention.ms", "min.insync.replicas", "retention.bytes"})
 
 
-def _create(
-    admin: Admin, topics: Sequence[TopicPlan], *, default: int | None, limit: int | None
-) -> tuple[dict[str, KafkaError], set[str]]:
-    """Ask for the topics: (those whose size limit the broker may have refused, those that another process made)."""
-    requests = []
-    for topic in topics:
-        settings = topic.settings(topic.replication or default)
-        if limit != TOPIC_BYTES and "max.message.bytes" not in topic.given:
-            del settings["max.message.bytes"]
-            settings |= {"max.message.bytes": str(limit)} if limit else {}
-        requests.append(
-            NewTopic(
-                topic.name, num_partitions=topic.partitions, replication_factor=topic.replication or -1, config=settings
-            )
-        )
-    refused, raced = {}, set()
-    given = {topic.name: topic.given for topic in topics}
-    futures = admin.call(lambda: admin.client.create_topics(requests, request_timeout=admin.timeout))
-    for name, future in futures.items():
-        try:
-            future.result(timeout=admin.timeout + 5)
-        except KafkaException as error:
-            cause: KafkaError = error.args[0]
-            if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                raced.add(name)
-            elif cause.code() in _LIMIT_REFUSED and "max.message.bytes" not in given[name]:
-                refused[name] = cause
-            else:
-                raise classify(cause, name=name) from error
-    return refused, raced
-
-
-def _await(
-    admin: Admin,
-    topics: Iterable[TopicPlan],
-    *,
-    until: float,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
-    """Return when the metadata shows every topic with a leader for each partition: only then can it be written to."""
-    while True:
-        existing = admin.metadata().topics
-        late = [topic.name for topic in topics if not _ready(existing.get(topic.name), _least(topic))]
-        if not late:
-            return
-        if clock() > until:
-            raise Unreachable(
-                f"{len(late)} topics have no leader yet, among them {late[0]!r}",
-                where="kafka",
-                mend="see the brokers' logs, then run `feedbridge topics apply` again",
-            )
-        sleep(0.1)
-
-
-def _exists(topic: TopicMetadata | None) -> bool:
-    return topic is not None and (topic.error is None or topic.error.code() == KafkaError.LEADER_NOT_AVAILABLE)
-
-
 def _short(state: TopicState) -> bool:
     """Whether a topic exists and has too few partitions: only the ledger needs a number of them."""
-    return state.partitions is not None and state.partitions < _least(state.plan)
-
-
-def _least(topic: TopicPlan) -> int:
-    """How many partitions a topic must have for the bridge to run."""
-    return topic.partitions if topic.role is Role.LEDGER else 1
-
-
-def _grow(admin: Admin, topic: TopicPlan) -> None:
-    """Give a topic as many partitions as planned; another process may do the same."""
-    wanted = [NewPartitions(topic.name, topic.partitions)]
-    (future,) = admin.call(lambda: admin.client.create_partitions(wanted, request_timeout=admin.timeout)).values()
-    try:
-        future.result(timeout=admin.timeout + 5)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # it has them by now
-            raise classify(error, name=topic.name) from error
-
-
-def _ready(topic: TopicMetadata | None, partitions: int) -> bool:
-    return (
-        topic is not None
-        and topic.error is None
-        and len(topic.partitions) >= partitions
-        and all(part.leader >= 0 and part.error is None for part in topic.partitions.values())
-    )
-
-
-def _describe(admin: Admin, names: Sequence[str]) -> dict[str, dict[str, str] | None]:
-    """Each topic's settings; None where the user may not see them."""
-    if not names:
-        return {}
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-    futures = admin.call(lambda: admin.client.describe_configs(resources, request_timeout=admin.timeout))
-    found: dict[str, dict[str, str] | None] = {}
-    for resource, future in futures.items():
-        try:
-            entries = future.result(timeout=admin.timeout + 5)
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                continue  # deleted a moment ago: missing
-            if code != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise classify(error, name=resource.name) from error
-            found[resource.name] = None
-        else:
-            found[resource.name] = {entry.name: str(entry.value) for entry in entries.values()}
-    return found
-
-
-def _default_replication(admin: Admin) -> int | None:
-    """The broker's ``default.replication.factor``; None where the user may not see it."""
-    broker = str(min(admin.metadata().brokers))
-    resource = ConfigResource(ConfigResource.Type.BROKER, broker)
-    (future,) = admin.call(lambda: admin.client.describe_configs([resource], request_timeout=admin.timeout)).values()
-    try:
-        value = future.result(timeout=admin.timeout + 5)["default.replication.factor"].value
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
-            return None
-        raise classify(error, name=f"broker {broker}") from error
-    except KeyError:
-        return None
-    return int(value)
+    return state.partitions is not None and state.partitions < state.plan.least
 
 
 def _judge(topic: TopicPlan, found: TopicMetadata, settings: Mapping[str, str] | None) -> TopicState:

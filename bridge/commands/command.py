@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bridge.catalog import Catalog
     from bridge.config import Config
 
+#: The logger of `bridge.kafka`, which librdkafka writes to.
+LIBRDKAFKA: Final = "bridge.kafka"
 #: What a shell reports for a process that ended because nobody reads its output any more.
 PIPE_CLOSED: Final = 128 + signal.SIGPIPE
 
@@ -110,22 +113,29 @@ maybe_config_option: Final = click.option(
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def load(path: Path, *, log_as_configured: bool = False) -> Config:
+def load(path: Path, *, log_as_configured: bool = False, secrets: bool = True) -> Config:
     """Read the configuration, tell the logs its secrets, and set logging up.
 
-    log_as_configured: log as the file says; else warnings only, since the output of a command is its result.
-    ``--log-level`` has the last word.
+    log_as_configured: log as the file says; else warnings only, since the output of a command is its result, and nothing
+    of librdkafka, whose words are in the command's own error. ``--log-level`` has the last word.
     """
     from bridge import config, settings
     from bridge.ops.redaction import redactor
 
-    loaded = config.load(path, environ=os.environ)
+    if not log_as_configured and log_level() is None:
+        logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
+    loaded = config.load(path, environ=os.environ, **({} if secrets else {"spare": _login}))
     redactor.add(*settings.secrets(loaded))
     configure_logs(
         level=loaded.log.level if log_as_configured else "warning",
         form=loaded.log.format if log_as_configured else "auto",
     )
     return loaded
+
+
+def _login(path: tuple[str | int, ...]) -> bool:
+    """Whether a key only matters to who logs in: no name of a topic, of a right or of a user follows from it."""
+    return path[0] in {"gateways", "registry", "kafka"} and path[-1] not in {"sasl.username", "bootstrap.servers"}
 
 
 def configure_logs(*, level: str, form: str = "auto") -> None:

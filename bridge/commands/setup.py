@@ -148,7 +148,7 @@ class _Unfed:
 
 @click.group(cls=Group)
 def topics() -> None:
-    """Plan and make the Kafka topics."""
+    """Plan and make the Kafka topics, and the rights to them."""
 
 
 @topics.command(
@@ -168,7 +168,7 @@ def topics_plan(*, path: Path, offline: bool, as_json: bool) -> None:
     """
     from bridge import kafka, topics
 
-    settings = load(path)
+    settings = load(path, secrets=not offline)
     planned = topics.plan(settings, load_catalog())
     if offline:
         _show_topics([topics.TopicState(plan=plan, state="planned") for plan in planned], as_json=as_json)
@@ -194,6 +194,85 @@ def topics_apply(*, path: Path, as_json: bool) -> None:
     if unusable:
         more = f" (and {len(unusable) - 1} more)" if len(unusable) > 1 else ""
         raise CheckFailed(f"{unusable[0].unusable}{more}", where=unusable[0].plan.name)
+
+
+@topics.command(
+    "acls",
+    short_help="Print the rights in Kafka that a user needs.",
+    examples=[
+        "feedbridge topics acls -c feedbridge.yaml",
+        "feedbridge topics acls -c feedbridge.yaml --for apply --user deployer",
+        "feedbridge topics acls -c feedbridge.yaml --format strimzi --cluster kafka",
+        "feedbridge topics acls -c feedbridge.yaml --for read --user odds cs2",
+    ],
+)
+@config_option
+@click.argument("words", nargs=-1, metavar="[TOPIC|GATEWAY|TYPE]...")
+@click.option(
+    "--for",
+    "uses",
+    type=click.Choice(("run", "apply", "verify", "fill", "read")),
+    multiple=True,
+    default=("run",),
+    show_default=True,
+    help="What the user is for; may be repeated. run: run and check (with topics.create: true it makes topics too)."
+    " apply: topics plan and apply. verify: verify. fill: gaps list, and gaps fill while a bridge runs. read: tail,"
+    " dead-letters and consumers.",
+)
+@click.option(
+    "--user", metavar="NAME", help="The user's name in Kafka; else sasl.username of the configuration, or feedbridge."
+)
+@click.option("--group", metavar="NAME", help="With --for read: the consumer group it reads in.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("kafka-acls", "strimzi")),
+    default="kafka-acls",
+    show_default=True,
+    help="Commands of Kafka's own tool, or a KafkaUser for Strimzi.",
+)
+@click.option(
+    "--cluster", metavar="NAME", default="my-cluster", show_default=True, help="With strimzi: the Kafka's name."
+)
+@json_option
+def topics_acls(
+    *,
+    path: Path,
+    words: tuple[str, ...],
+    uses: tuple[str, ...],
+    user: str | None,
+    group: str | None,
+    form: str,
+    cluster: str,
+    as_json: bool,
+) -> None:
+    """Print the rights in Kafka that a user needs, and no more.
+
+    They follow from the configuration; nothing is asked or changed, and keys and passwords that ${…} names may be missing.
+    `feedbridge check` names each right that lacks. Private topics are marked. With --for read, name the topics, gateways or frame types; else it is all data topics.
+    """
+    from bridge import acls, rights, terminal, topics
+
+    if (words or group is not None) and "read" not in uses:
+        raise click.UsageError("topics and --group go with --for read")
+    settings = load(path, secrets=False)
+    planned = topics.plan(settings, load_catalog())
+    found = rights.rights(
+        settings,
+        planned,
+        [rights.Use(each) for each in uses],
+        read=topics.select(planned, words) if "read" in uses else (),
+        group=group,
+    )
+    name = user or str(settings.kafka.get("sasl.username", "feedbridge"))
+    if as_json:
+        terminal.document(list(acls.facts(found)))
+    elif form == "strimzi":
+        method = acls.authentication(settings.kafka)
+        click.echo(acls.strimzi(found, user=name, cluster=cluster, authentication=method), nl=False)
+    else:
+        bootstrap = str(settings.kafka["bootstrap.servers"])
+        click.echo(acls.commands(found, user=name, bootstrap=bootstrap), nl=False)
 
 
 def _show_topics(states: list[TopicState], *, as_json: bool) -> None:

@@ -248,6 +248,8 @@ def test_the_network_policy_opens_what_the_config_names(rendered: Render) -> Non
     [ingress] = policy["ingress"]
     assert ingress["from"] == values("network-policy")["networkPolicy"]["ingressFrom"]
     assert not rendered("minimal").all("NetworkPolicy")
+    tokens = rendered("oauth").one("NetworkPolicy")["spec"]["egress"][1]
+    assert {each["port"] for each in tokens["ports"]} == {443, 8443, 8444, 9093}
 
 
 def test_monitors_are_there_where_asked_for(rendered: Render) -> None:
@@ -386,6 +388,18 @@ def test_a_network_policy_that_cannot_be_made_is_refused() -> None:
     given = with_("network-policy", config__kafka={"bootstrap.servers": "${KAFKA}:${PORT}"})
     with pytest.raises(Refused, match=r"config\.kafka\.bootstrap\.servers"):
         Rendered(given)
+
+
+def test_artifact_hub_is_told_what_it_asks_for() -> None:
+    """Licence, category and changes, in the words that it takes; and which versions of Kubernetes will do."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    told = {name.removeprefix("artifacthub.io/"): text for name, text in chart["annotations"].items()}
+    assert told["license"] == "Apache-2.0"
+    assert told["category"] == "streaming-messaging"
+    changes = yaml.safe_load(told["changes"])
+    assert {each["kind"] for each in changes} <= {"added", "changed", "deprecated", "removed", "fixed", "security"}
+    assert all(each["description"] for each in changes)
+    assert chart["kubeVersion"] == f">={VERSIONS[0]}.0-0"
 
 
 def test_every_value_is_described() -> None:

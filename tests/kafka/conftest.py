@@ -1,7 +1,7 @@
 """Fixtures with real servers; see `tests.conftest` for how to keep them running between runs.
 
 ``kafka`` and ``registry`` are shared by all tests and all processes of the run: use `topic_prefix`, and never stop or
-kill them. ``broker`` (one node) and ``cluster3`` (three) are a test's own.
+kill them. ``secured`` is shared too, and has TLS, users and rights. ``broker`` (one node) and ``cluster3`` (three) are a test's own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.servers import murmur2
 from tests.servers.kafka import KafkaCluster
+from tests.servers.secured import SecuredKafka
 from tests.servers.shared import use
 
 
@@ -51,6 +52,13 @@ def registry() -> Iterator[Registry]:
         return
     with use("registry") as running:
         yield Registry(running.address)
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """One broker with TLS, users and rights for all tests that need one: use `topic_prefix`, and never stop it."""
+    with SecuredKafka(tmp_path_factory.mktemp("secured")) as broker:
+        yield broker
 
 
 @pytest.fixture

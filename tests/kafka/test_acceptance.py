@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.audit import Audit, Schemas, collect, ledger_faults, stray_faults
 from tests.audit.frames import frames, scripted
 from tests.kafka.conftest import Kafka, Registry
 from tests.running import BridgeProcess, configuration, now, predictstreet, ticktock, until
+from tests.servers.kafka import KafkaCluster
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -29,7 +31,30 @@ async def test_every_frame_becomes_its_record_once_and_nothing_else_does(
     kafka: Kafka, registry: Registry, topic_prefix: str, java_partitions: Partitions, tmp_path: Path, *, soak: bool
 ) -> None:
     """Both gateways at once, with all faults: exactly the expected records, each right in every respect."""
+    given = {"bootstrap.servers": kafka.bootstrap}
     count = 60_000 if soak else 20_000
+    await accepted(
+        given,
+        reading=kafka,
+        registry=registry,
+        topic_prefix=topic_prefix,
+        java_partitions=java_partitions,
+        folder=tmp_path,
+        count=count,
+    )
+
+
+async def accepted(
+    given: Mapping[str, Any],
+    *,
+    reading: Kafka | KafkaCluster,
+    registry: Registry,
+    topic_prefix: str,
+    java_partitions: Partitions,
+    folder: Path,
+    count: int,
+) -> None:
+    """Run a bridge, and judge what it has published. given: its `kafka`. reading: where. count: frames of each gateway."""
     began = now()
     cs2 = scripted("ticktock", frames("ticktock", count, seed=11, now=began))
     markets = scripted("predictstreet", frames("predictstreet", count, seed=12, now=began))
@@ -38,11 +63,12 @@ async def test_every_frame_becomes_its_record_once_and_nothing_else_does(
         assert isinstance(predictstreet_sim, PredictStreetSim)
         config = configuration(
             {"cs2": ticktock(ticktock_sim, silence="600s"), "markets": predictstreet(predictstreet_sim)},
-            kafka=kafka.bootstrap,
+            kafka=reading.bootstrap,
             prefix=topic_prefix,
             registry=registry.url,
         )
-        async with BridgeProcess(config, tmp_path / "bridge") as bridge:
+        config["kafka"] = dict(given)
+        async with BridgeProcess(config, folder / "bridge") as bridge:
             for name, script, sim in (("cs2", cs2, ticktock_sim), ("markets", markets, predictstreet_sim)):
                 await script.script.finished(seconds=300)
                 await bridge.received(sim.sent.total, gateway=name, seconds=300)
@@ -50,7 +76,7 @@ async def test_every_frame_becomes_its_record_once_and_nothing_else_does(
             assert await bridge.stop() == 0, bridge.last_words()
         sent = {"cs2": list(ticktock_sim.sent), "markets": list(predictstreet_sim.sent)}
     ended = now()
-    published = await asyncio.to_thread(collect, kafka.bootstrap, topic_prefix)
+    published = await asyncio.to_thread(collect, reading.bootstrap, topic_prefix)
     schemas = Schemas.registry(registry.url)
     audits = [
         Audit(

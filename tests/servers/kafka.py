@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain
@@ -49,7 +49,9 @@ class KafkaCluster:
     directory: for data and logs; created, must be empty or new. nodes: 1 or 3; they are numbered from 1, each is broker
     and controller. properties: broker properties beside or over those of the tests. heap: of each JVM.
     Without a replication factor of its own a topic gets as many replicas as there are nodes, with three
-    ``min.insync.replicas`` is 2. detour: each node has a second listener for clients, see `Detour`.
+    ``min.insync.replicas`` is 2. detour: each node has a second listener for clients, see `Detour`. listeners: further
+    ones of each node by name, with their security protocol, see `listener`; what they need else is in `properties`. options: of each
+    JVM.
     quick: start with half the CPU (5 s instead of 9), but never get as fast: for tests that start nodes again and again.
 
     Every method that takes `node` means that node, or all of them. Errors are `ServerError`, with the end of the log.
@@ -63,16 +65,21 @@ class KafkaCluster:
         properties: Mapping[str, str] | None = None,
         heap: str = "512m",
         detour: bool = False,
+        listeners: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
         quick: bool = False,
     ) -> None:
         self.directory = directory
         self.nodes: Final = tuple(range(1, nodes + 1))
         self._libraries = fetch("kafka")
         self._heap = heap
+        self._options = tuple(options)
         self._quick = quick
         self._brokers = {node: Port() for node in self.nodes}
         self._controllers = {node: Port() for node in self.nodes}
         self._detours = {node: (Port(), Port()) for node in self.nodes if detour}
+        self._protocols = dict(listeners or {})
+        self._listeners = {(node, name): Port() for node in self.nodes for name in self._protocols}
         self._processes = {node: self._process(node) for node in self.nodes}
         replicas = str(nodes)
         self._properties = (
@@ -107,6 +114,10 @@ class KafkaCluster:
         """The second listener of a node; the cluster must have been made with `detour`."""
         inner, outer = self._detours[node]
         return Detour(inner.number, outer.number)
+
+    def listener(self, name: str, *, host: str = "127.0.0.1") -> str:
+        """``bootstrap.servers`` of all nodes at a further listener. host: another name of this machine."""
+        return ",".join(f"{host}:{self._listeners[node, name].number}" for node in self.nodes)
 
     def pid(self, node: int = 1) -> int:
         """Pid of a running node's JVM."""
@@ -163,7 +174,8 @@ class KafkaCluster:
     def close(self) -> None:
         """Kill what runs and give the ports back; the directory is left to its owner."""
         with ExitStack() as rest:
-            for port in (*self._brokers.values(), *self._controllers.values(), *chain(*self._detours.values())):
+            ports = (self._brokers, self._controllers, self._listeners)
+            for port in (*chain(*(each.values() for each in ports)), *chain(*self._detours.values())):
                 rest.callback(port.close)
             self.kill()
 
@@ -207,7 +219,7 @@ class KafkaCluster:
         options = [f"-Xmx{self._heap}", "-Xms128m", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
         if self._quick:
             options.append("-XX:TieredStopAtLevel=1")
-        options += [f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"]
+        options += [*self._options, f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"]
         return [java(), *options, "-cp", f"{self._libraries}/*", main, *arguments]
 
     def _settings(self, node: int) -> Path:
@@ -231,6 +243,11 @@ class KafkaCluster:
                 "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,DETOUR:PLAINTEXT",
                 "log.dirs": str(self.directory / f"node-{node}"),
             }
+            for (each, name), port in self._listeners.items():
+                if each == node:
+                    properties["listeners"] += f",{name}://127.0.0.1:{port.number}"
+                    properties["advertised.listeners"] += f",{name}://127.0.0.1:{port.number}"
+                    properties["listener.security.protocol.map"] += f",{name}:{self._protocols[name]}"
             if self._detours:
                 detour = self.detour(node)
                 properties["listeners"] += f",DETOUR://127.0.0.1:{detour.inner}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -33,7 +34,7 @@ import bridge.tail
 import bridge.topics
 from bridge.catalog import Catalog
 from bridge.cli import cli, main
-from bridge.commands.command import Command, Group
+from bridge.commands.command import LIBRDKAFKA, Command, Group
 from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
 from bridge.evolution import Change
 from bridge.finding import Finding
@@ -67,6 +68,15 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     monkeypatch.setenv("KEY", SECRET)
     monkeypatch.delenv("FEEDBRIDGE_CONFIG", raising=False)
     return calls
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    """A command keeps librdkafka's log quiet: put its level back."""
+    logger = logging.getLogger(LIBRDKAFKA)
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
@@ -353,6 +363,43 @@ def test_topics_plan_says_what_is_private(run: Run, tmp_path: Path) -> None:
     assert all(row.split()[3] == "yes" for row in rows if row.startswith("wallet."))
 
 
+def test_topics_acls_prints_what_a_user_needs(run: Run, config: str) -> None:
+    """As commands, as a KafkaUser or as JSON; nothing is asked of Kafka. The user is that of the configuration."""
+    file = Path(config)
+    file.write_text(file.read_text().replace('"127.0.0.1:1"}', '"127.0.0.1:1", sasl.username: feeds}', 1))
+    code, out, err = run("topics", "acls", "-c", config)
+    assert (code, err) == (0, "")
+    assert "--allow-principal User:feeds" in out
+    assert "--topic feedbridge.main.ledger" in out
+    _, out, _ = run("topics", "acls", "-c", config, "--format", "strimzi", "--user", "other", "--cluster", "events")
+    assert yaml.safe_load(out)["metadata"] == {"name": "other", "labels": {"strimzi.io/cluster": "events"}}
+    _, out, _ = run("topics", "acls", "-c", config, "--for", "read", "--group", "odds", "match.updated", "--json")
+    assert [(each["resource"], each["name"], each["operations"]) for each in json.loads(out)] == [
+        ("topic", "cs2.match.updated", ["Read"]),
+        ("group", "odds", ["Read"]),
+    ]
+    code, _, err = run("topics", "acls", "-c", config, "match.updated")
+    assert code == 2
+    assert "--for read" in err
+
+
+@pytest.mark.parametrize("command", [("acls",), ("plan", "--offline")])
+def test_what_logs_in_nowhere_needs_no_keys(
+    command: tuple[str, ...], run: Run, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Topics and rights can be looked at where the keys are not; but what names them must be there."""
+    monkeypatch.delenv("KEY")
+    file = Path(config)
+    text = file.read_text().replace('"127.0.0.1:1"}', '"127.0.0.1:1", sasl.password: "${file:/no/such/file}"}', 1)
+    file.write_text(text)
+    assert run("topics", *command, "-c", config)[0] == 0
+    assert run("topics", "plan", "-c", config)[0] == 78
+    file.write_text(text + 'topics: {prefix: "${PREFIX}"}\n')
+    code, _, err = run("topics", *command, "-c", config)
+    assert code == 78
+    assert "topics.prefix: the environment variable PREFIX is not set" in err
+
+
 @pytest.mark.parametrize("unusable", [None, "has no partitions"])
 def test_topics_apply_says_what_it_did(
     unusable: str | None, run: Run, config: str, monkeypatch: pytest.MonkeyPatch
@@ -383,6 +430,18 @@ def test_topics_plan_asks_kafka(run: Run, config: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(bridge.kafka, "Admin", lambda _: None)
     monkeypatch.setattr(bridge.topics, "compare", compare)
     assert run("topics", "plan", "-c", config) == (69, "", "feedbridge: kafka: away\n")
+
+
+# the log
+
+
+def test_what_librdkafka_says_stays_out_of_a_commands_output(run: Run, config: str) -> None:
+    """The command's own error tells it; `--log-level` brings the rest back."""
+    logger = logging.getLogger(LIBRDKAFKA)
+    run("topics", "plan", "--offline", "-c", config, "--log-level", "info")
+    assert logger.isEnabledFor(logging.CRITICAL)
+    run("topics", "plan", "--offline", "-c", config)
+    assert not logger.isEnabledFor(logging.CRITICAL)
 
 
 # schemas

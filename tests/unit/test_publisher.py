@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from bridge import kafka
-from bridge.errors import Fenced, LaneError, Restart
+from bridge.errors import BridgeError, Fenced, Refused, Restart
 from bridge.frame import Record
 from bridge.publisher import Aborted, Publisher
 
@@ -60,10 +60,11 @@ def behind(failure: BaseException) -> SystemError:
         (behind(error(KafkaError._FATAL, fatal=True)), Restart),
         (SystemError("of unknown cause"), Restart),
         (error(KafkaError._STATE), Restart),
+        (error(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, fatal=True), Refused),
     ],
 )
-def test_what_ends_a_producer_is_told_apart(failure: BaseException, expected: type[LaneError]) -> None:
-    """In the order of librdkafka's contract: fatal first, doubt ends the producer."""
+def test_what_ends_a_producer_is_told_apart(failure: BaseException, expected: type[BridgeError]) -> None:
+    """In the order of librdkafka's contract: fatal first, doubt ends the producer. A right that lacks is told as such."""
     with pytest.raises(expected):
         fence(failure)
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation
 
 from bridge.catalog import Catalog
 from bridge.errors import BridgeError, ConfigError, Refused, Unreachable
@@ -242,6 +243,8 @@ class Broker:
         self.replication = replication
         self.refuse = refuse
         self.topics: dict[str, Any] = {}
+        #: Topics, there or not, that the user may not see.
+        self.hidden: set[str] = set()
         self.leaderless = 0
 
     def add(self, name: str, *, partitions: int = 6, replicas: int = 1, **settings: str) -> None:
@@ -261,6 +264,7 @@ class Broker:
                 },
             )
             for name, (partitions, replicas, _) in self.topics.items()
+            if name not in self.hidden
         }
         return SimpleNamespace(topics=found, brokers={1: "b"})
 
@@ -276,6 +280,25 @@ class Broker:
             )
             answer.set_result({key: SimpleNamespace(name=key, value=value) for key, value in found.items()})
             answers[resource] = answer
+        return answers
+
+    def describe_topics(
+        self,
+        names: TopicCollection,
+        *,
+        include_authorized_operations: bool,  # noqa: ARG002
+        request_timeout: float,  # noqa: ARG002
+    ) -> dict[str, Future[Any]]:
+        """All rights on those that are there; nothing of those that are hidden."""
+        answers = {}
+        for name in names.topic_names:
+            answer: Future[Any] = Future()
+            code = KafkaError.TOPIC_AUTHORIZATION_FAILED if name in self.hidden else KafkaError.UNKNOWN_TOPIC_OR_PART
+            if name in self.hidden or name not in self.topics:
+                answer.set_exception(KafkaException(KafkaError(code)))
+            else:
+                answer.set_result(SimpleNamespace(authorized_operations=list(AclOperation)))
+            answers[name] = answer
         return answers
 
     def create_topics(self, new: list[Any], *, request_timeout: float) -> dict[str, Future[None]]:  # noqa: ARG002
@@ -349,6 +372,18 @@ def test_a_refusal_names_the_topic(code: int, expected: type[BridgeError]) -> No
         apply(Broker(refuse=code).admin(), plan(installation(), CATALOG))
     if expected is not Unreachable:
         assert "cs2." in str(caught.value)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_topic_that_may_not_be_seen_is_no_missing_one(there: bool) -> None:  # noqa: FBT001 - a case
+    """It may be there; who could make it and not see it is refused by name, and nobody waits for it to turn up."""
+    broker, topics = Broker(), plan(installation(), CATALOG)
+    apply(broker.admin(), topics if there else topics[1:])
+    broker.hidden = {topics[0].name}
+    states = compare(broker.admin(), topics)
+    assert [state.state for state in states] == ["hidden", *["ok"] * (len(topics) - 1)]
+    with pytest.raises(Refused, match=f"may not see topic '{topics[0].name}'.*feedbridge topics acls"):
+        apply(broker.admin(), topics)
 
 
 def test_a_race_is_no_error() -> None:
