@@ -1,5 +1,5 @@
 # Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), Go, Node, and
-# RabbitMQ and kcat or Debian's apt to fetch them with. With a C compiler frames take less CPU.
+# RabbitMQ, Prometheus and kcat or Debian's apt to fetch them with. With a C compiler frames take less CPU.
 
 PYTHON ?= python3
 # More options for the lock files, e.g. make lock LOCK=--upgrade
@@ -60,8 +60,9 @@ format: install ## format the code, mend what lint can mend, make what is genera
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components; layouts and headers
 	@$(BIN)/python -m bench
 
-tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, the AsyncAPI parser, the Java example
+tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, promtool, the AsyncAPI parser, the Java example
 	@$(PYTHON) -m tests.helm.tools fetch
+	@$(PYTHON) tests/servers/fetch.py fetch prometheus
 
 $(NODE): tests/asyncapi/package-lock.json
 	@mkdir -p $(@D)

@@ -15,6 +15,7 @@ import yaml
 
 from bridge.config import known_kinds, parse
 from bridge.sim import PredictStreetSim, TickTockSim
+from tests.servers.fetch import fetch_prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -154,3 +155,25 @@ def test_the_compose_file_says_what_feedbridge_takes(tmp_path: Path) -> None:
     for service in services.values():
         assert service.get("depends_on", {}).keys() <= services.keys()
     assert services["bridge-b"]["volumes"] != services["bridge-a"]["volumes"]
+
+
+def test_the_compose_file_has_the_bridges_watched(tmp_path: Path) -> None:
+    """Prometheus takes its configuration, with the rules, and scrapes both; Grafana finds it and the dashboard."""
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    services, configs = compose["services"], compose["configs"]
+    (tmp_path / "prometheus.yml").write_text(configs["prometheus"]["content"])
+    (tmp_path / "alerts.yaml").write_bytes((ROOT / configs["alerts"]["file"]).read_bytes())
+    promtool = fetch_prometheus() / "promtool"
+    done = subprocess.run(
+        [promtool, "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [scraped] = yaml.safe_load(configs["prometheus"]["content"])["scrape_configs"]
+    assert {target.split(":")[0] for target in scraped["static_configs"][0]["targets"]} == {"bridge-a", "bridge-b"}
+    [source] = yaml.safe_load(configs["grafana-source"]["content"])["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [folder] = yaml.safe_load(configs["grafana-folder"]["content"])["providers"]
+    places = {each["target"] for each in services["grafana"]["configs"]}
+    assert f"{folder['options']['path']}/feedbridge.json" in places
+    assert {each["source"] for service in services.values() for each in service.get("configs", [])} == configs.keys()
+    assert json.loads((ROOT / configs["dashboard"]["file"]).read_text())["uid"] == "feedbridge"
