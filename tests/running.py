@@ -222,6 +222,15 @@ class Bridge(ABC):
 
         await self.until(empty, what="journal drained", seconds=seconds)
 
+    async def caught_up(self) -> None:
+        """Return when all that it has received by now is committed, though more keeps coming."""
+        due = {each["lane"]: each["position"] + each["behind"] for each in (await self.status())["lanes"]}
+
+        def past(status: dict[str, Any]) -> bool:
+            return all(each.get("position", 0) >= due[each["lane"]] for each in status["lanes"])
+
+        await self.until(past, what=f"the journal is disposed of up to {due}")
+
 
 class BridgeHere(Bridge):
     """A bridge in this process and event loop, as an async context manager: quick to start, `service` can be looked at.

@@ -90,7 +90,7 @@ async def test_stopped_while_kafka_does_not_answer(
                 await asyncio.to_thread(broker.resume if frozen else broker.start)
             await bridge.start()
             await bridge.ready()
-            await bridge.drained()
+            await bridge.caught_up()
             assert await bridge.stop() == 0
         outcome = Outcome(sim, broker.bootstrap, topic_prefix)
     print(f"ends within {ends} s; {outcome}")  # noqa: T201

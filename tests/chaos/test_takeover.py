@@ -36,7 +36,7 @@ async def test_the_standby_takes_over_when_the_active_is_killed(
                 killed = time.monotonic()
                 active.kill()
                 await standby.role("active", seconds=30)
-                await standby.drained()
+                await standby.caught_up()
                 stalls.append(output.stall(killed))
                 await active.start()
             active, standby = await pair.roles()
@@ -67,7 +67,7 @@ async def test_a_stopped_active_hands_over_at_once(
                 asked = time.monotonic()
                 assert await active.stop() == 0
                 await standby.role("active", seconds=30)
-                await standby.drained()
+                await standby.caught_up()
                 stalls.append(output.stall(asked))
                 await active.start()
             await pair.roles()
