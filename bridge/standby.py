@@ -98,8 +98,9 @@ class Pending:
         self._passed: dict[tuple[int, int], int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
-        #: Frames that the ledger showed and that did not wait here.
-        self._others = 0
+        #: Of the frames that wait, how many have a content; and those with another identity that the ledger showed of one.
+        self._contents: dict[int, int] = {}
+        self._twins = 0
         self._forgot = False
 
     def __len__(self) -> int:
@@ -108,11 +109,11 @@ class Pending:
 
     @property
     def strange(self) -> bool:
-        """Whether the ledger shows frames, and never one of the own: the connections number theirs for themselves.
+        """Whether the ledger never shows an own frame, but what one says under another number: each connection has its own.
 
-        Where it shows none, the active may as well have missed all of the own.
+        Where it shows nothing that waits here, the active may as well have missed all of it.
         """
-        return not self.matched and self._others > 0
+        return not self.matched and self._twins > 0
 
     @property
     def end(self) -> int:
@@ -158,7 +159,7 @@ class Pending:
             if found is not None:
                 self._tick(self._take(found[0]))
                 continue
-            self._others += 1
+            self._twins += content != 0 and content in self._contents  # dead letters have none
             if code & dedupe.STATE and (states := self._states.get(entity)):
                 # The first that waits is the change that this process saw next; a snapshot may have numbered it anew, later.
                 first = self._frames[states[0]][0]
@@ -217,6 +218,7 @@ class Pending:
             return  # a state without a number, unchanged
         self._frames[seen.position] = seen, now
         self._places.setdefault(place, deque()).append(seen.position)
+        self._contents[seen.content] = self._contents.get(seen.content, 0) + 1
         if seen.traits & dedupe.STATE:
             self._states.setdefault(seen.entity, deque()).append(seen.position)
 
@@ -224,6 +226,9 @@ class Pending:
         """Have a frame wait no longer."""
         seen, _ = self._frames.pop(position)
         _without(self._places, (seen.identity, seen.content), position)
+        alike = self._contents.pop(seen.content) - 1
+        if alike:
+            self._contents[seen.content] = alike
         if seen.traits & dedupe.STATE:
             _without(self._states, seen.entity, position)
         return seen

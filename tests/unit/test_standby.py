@@ -234,15 +234,24 @@ class TestPending:
         standby.pending.receive([Outage(5, "cs2", "list", 100)], 6, 0.0)
         assert standby.pending.handover().outages == {5}
 
-    def test_frames_are_strange_only_where_the_ledger_shows_others(self) -> None:
-        """In a quiet lane nothing matches either, and then the active may have missed what waits here."""
+    def test_frames_are_strange_only_where_the_ledger_shows_them_under_other_numbers(self) -> None:
+        """Where it shows others, or nothing, the active may have missed what waits here."""
         standby = Standby()
-        standby.pending.receive([event(0), event(1)], 2, 1.0)
+        standby.pending.receive([event(0), state(1, 7, 70), state(2, 7, 71), state(3, 8, 71)], 4, 1.0)
         found = []
-        for shown in (entry(kind=HEARTBEAT), entry(event(50)), entry(event(1))):
+        for shown in (
+            entry(kind=HEARTBEAT),
+            entry(event(50)),
+            entry(state(3, 8, 71)),
+            entry(state(60, 7, 71)),
+        ):
             standby.show(shown)
-            found.append(standby.pending.strange)
-        assert found == [False, True, False]
+            found.append((standby.pending.matched > 0, standby.pending.strange))
+        assert found == [(False, False), (False, False), (True, False), (True, False)]
+        other = Standby()
+        other.pending.receive([state(1, 7, 70), state(2, 7, 71)], 3, 1.0)
+        other.show(entry(state(60, 9, 71)))
+        assert other.pending.strange
 
     def test_frames_that_never_match_are_given_up(self) -> None:
         """Two connections with numbers of their own must not fill the journal."""
