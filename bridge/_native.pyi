@@ -5,9 +5,9 @@ from typing import Any, final
 
 from bridge.batch import Batch
 from bridge.dedupe import Window
+from bridge.encoder import Fresh
 from bridge.errors import BadFrame
 from bridge.frame import Frame, Record
-from bridge.pipeline import Fresh
 from bridge.route import AnySighting, Way
 
 INTERFACE: int

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.config import Config
+    from bridge.encoder import Fresh
     from bridge.frame import Frame, Headers, Record
-    from bridge.pipeline import Fresh
     from bridge.route import AnySighting, Way
 
 AVRO: Final = "application/avro"
@@ -77,7 +77,7 @@ class Events:
         return cls(config.name, registry=(url.origin + url.path).rstrip("/"))
 
     def add(self, records: list[Record], first: int, fresh: Sequence[Fresh]) -> None:
-        """Add the headers of frames whose records, one for each layout, are those from `first` on. See `bridge.pipeline`."""
+        """Add the headers of frames whose records, one for each layout, are those from `first` on. See `bridge.encoder`."""
         fixed_of = self._fixed
         for _, frame, sighting, key, _, _ in fresh:
             way = sighting.way

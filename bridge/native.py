@@ -62,6 +62,8 @@ def _load() -> tuple[Any, str]:
 #: As `bridge/_native.pyi` says, or None. absent: why.
 extension, absent = _load()
 
+#: Where one frame was not usual, so many are not asked whether they are.
+UNUSUAL: Final = 8
 #: The class of what is read natively.
 SIGHTINGS: Final[frozenset[type]] = frozenset({extension.Sighting}) if extension else frozenset()
 

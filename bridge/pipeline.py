@@ -7,7 +7,7 @@ ledger entry must say. No socket, no clock, no Kafka: the same frames, window an
 from __future__ import annotations
 
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import xxhash
@@ -17,14 +17,16 @@ from bridge.batch import Batch, Undisposed
 from bridge.cursors import REQUESTS
 from bridge.dead_letter import dead_letter
 from bridge.dedupe import ORDER, TRIPLE
+from bridge.encoder import Encoder, Fresh
 from bridge.errors import BadFrame
-from bridge.frame import AMQP, EVENT, REPLAY, REST, STANDBY, STREAM, Disposition, Frame, Record, fills
+from bridge.frame import EVENT, REST, STANDBY, STREAM, Disposition, Frame, Record, fills
 from bridge.lanes import MOVED
 from bridge.lanes import moved as read_moved
 from bridge.ledger import Learned
+from bridge.native import UNUSUAL
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
-from bridge.route import NEWEST_EVENT, OLDEST_EVENT, AnySighting, Counts, Route, Ways
+from bridge.route import AnySighting, Counts, Route, Ways
 from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     from bridge.cloudevents import Events
     from bridge.dedupe import Window
-    from bridge.frame import Headers
     from bridge.ledger import Memory
 
 #: Headers, key and framing need some of what a topic takes (bytes).
@@ -41,8 +42,6 @@ HEADROOM: Final = 128 << 10
 MAX_VALUE: Final = (16 << 20) - HEADROOM
 #: Frames that go through one stage before the first of them goes through the next.
 STAGE: Final = 200
-#: Where one frame was not usual, so many are not asked whether they are, see `bridge.native`.
-UNUSUAL: Final = 8
 #: Ids that were learned are not looked at again for so long (ms).
 TAUGHT: Final = 60_000
 #: So many of them are remembered at most.
@@ -54,16 +53,8 @@ LAG: Final = 2000
 WARY: Final = 10_000
 #: Events that begin or end an outage of an own connection, see `bridge.recovery`.
 _OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
-#: The header of each source.
-_SOURCES: Final = {source: ("source", source.encode()) for source in (STREAM, REST, AMQP, STANDBY, REPLAY)}
-
-
 #: What stands in place of a sighting.
 _UNREAD: Final = (BadFrame, NoneType)
-
-#: Of a frame that is to be published: its position, itself, as it was read, its key, whether it collides, and its entity
-#: where it is late in a chain.
-Fresh: TypeAlias = "tuple[int, Frame, AnySighting, str, bool, str | None]"
 
 
 class Pipeline:
@@ -87,6 +78,7 @@ class Pipeline:
         self._memory = memory
         self._outages = outages
         self._events = events
+        self._encoder = Encoder(self._late, events)
         self._ways = {
             route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value, limits=limits) for route in routes
         }
@@ -104,8 +96,6 @@ class Pipeline:
         self._presence = Presence()
         self._journal = ""
         self._own_numbers = seq_scope == "connection"
-        #: The time that frames of one burst share, and the header that says it.
-        self._received = (0, ("received", b"0"))
         #: (gateway, id) → key, as it was learned last.
         self._taught: dict[tuple[str, str], str] = {}
         #: Until when (ms) ids that were learned need not be looked at again.
@@ -240,7 +230,8 @@ class Pipeline:
             if any(frame.source == EVENT for frame in some):
                 some = [_arrived(each, self._memory) if each.source == EVENT else each for each in some]
             sightings = self._sight(batch, some)
-            self._publish(batch, self._judge(batch, some, sightings))
+            fresh = self._judge(batch, some, sightings)
+            self._encoder.encode(batch, fresh, self._handover.until)
 
     def finish(self, batch: Batch) -> None:
         """After the last frame of a batch: what is said of all of them."""
@@ -287,7 +278,6 @@ class Pipeline:
             while index < len(frames):
                 frame, position = frames[index], batch.position + index
                 gateway = ways.get(frame.gateway)
-                index += 1
                 if frame.source == EVENT or gateway is None or frame.received < provable:
                     found.append(None)
                 elif position < until and position not in self._handover.waiting:
@@ -296,16 +286,17 @@ class Pipeline:
                     gateway.lost.counts.received += 1
                     found.append(BadFrame(*poisoned[position]))
                 else:
-                    if index > usual and position >= until and gateway.run is not None:
-                        end = gateway.run(frames, index - 1, frame.gateway, STREAM, found)
-                        usual = end + 1 if end >= index else end + UNUSUAL
-                        if end >= index:
+                    if index >= usual and position >= until and gateway.run is not None:
+                        end = gateway.run(frames, index, frame.gateway, STREAM, found)
+                        usual = end + (1 if end > index else UNUSUAL)
+                        if end > index:
                             index = end
                             continue
                     try:
                         found.append(gateway.sight(frame))
                     except BadFrame as bad:
                         found.append(bad)
+                index += 1
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(batch.position + len(found), error) from error
         return found
@@ -318,7 +309,7 @@ class Pipeline:
         Returns what is to be published.
         """
         fresh: list[Fresh] = []
-        position, settles = batch.position, self._settles
+        index, position, settles = 0, batch.position, self._settles
         window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
         codes, hashes, taught, until = batch.codes, batch.hashes, self._taught, self._handover.until
@@ -328,10 +319,9 @@ class Pipeline:
         #: The last frame of the connection whose turn it is, and what was read: of each run of frames one is noted.
         last: Frame | None = None
         told: Any = None
-        index, begin = 0, position
         try:
             while index < len(frames):
-                frame, sighting = frames[index], sightings[index]
+                frame, sighting, position = frames[index], sightings[index], batch.position + index
                 gateway = frame.gateway
                 if last is not None and (
                     position == settles
@@ -350,9 +340,9 @@ class Pipeline:
                     except Exception:
                         position += len(fresh) - before  # one for each frame
                         raise
-                    usual = end + 1 if end > index else end + UNUSUAL
+                    usual = end + (1 if end > index else UNUSUAL)
                     if end > index:
-                        index, position = end, begin + end
+                        index = end
                         last, told = frames[end - 1], sightings[end - 1]
                         continue
                 index += 1
@@ -362,7 +352,6 @@ class Pipeline:
                 if isinstance(sighting, _UNREAD):
                     self._flush(batch, fresh)
                     self._judge_other(batch, frame, sighting, position)
-                    position += 1
                     continue
                 if frame.source == STREAM or not fills(frame):
                     last, told = frame, sighting
@@ -394,18 +383,17 @@ class Pipeline:
                         collides = window.collision
                         behind = self._chained(batch, fresh, sighting, frame, position) if way.continuity else None
                         fresh.append((position, frame, sighting, key or gateway, collides, behind))
-                position += 1
             if last is not None:
                 seen(last.gateway, last.connection, last.received, told.meta)
         except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
             raise Undisposed(position, error) from error
-        batch.position = position
+        batch.position += len(frames)
         batch.frames += len(frames)
         return fresh
 
     def _flush(self, batch: Batch, fresh: list[Fresh]) -> None:
-        """Publish what waits, before something else joins the batch: records stay in the order received."""
-        self._publish(batch, fresh)
+        """Encode what waits, before something else joins the batch: records stay in the order received."""
+        self._encoder.encode(batch, fresh, self._handover.until)
         fresh.clear()
 
     def _chained(
@@ -493,66 +481,6 @@ class Pipeline:
             )
         counts.superseded += superseded
         return superseded
-
-    def _publish(self, batch: Batch, fresh: Sequence[Fresh]) -> None:
-        """Make the records of frames, one for each layout."""
-        if not native.available():
-            self._publish_exactly(batch, fresh)
-            return
-        oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until
-        records, owners, times = batch.records, batch.owners, batch.received
-        index = 0
-        while index < len(fresh):
-            before, first, end = len(times), len(records), 0
-            try:
-                end = native.extension.publish(
-                    records, owners, times, fresh, index, oldest, newest, until, STREAM, Record, _SOURCES[STREAM]
-                )
-                if self._events is not None:
-                    self._events.add(records, first, fresh[index:end])
-            except Exception as error:  # one time stands there for each frame that was published
-                place = index + len(times) - before - bool(end)
-                raise Undisposed(fresh[place][0], error) from error
-            index = end + (1 if end > index else UNUSUAL)
-            self._publish_exactly(batch, fresh[end:index])
-
-    def _publish_exactly(self, batch: Batch, fresh: Sequence[Fresh]) -> None:  # noqa: C901 - as `_judge`
-        """As `_publish`, whatever the frames are."""
-        values: list[bytes] = []
-        position = 0
-        oldest, newest, until = batch.now - OLDEST_EVENT, batch.now + NEWEST_EVENT, self._handover.until
-        records, owners, times = batch.records, batch.owners, batch.received
-        first = len(records)
-        try:
-            for position, _, sighting, _, _, _ in fresh:  # noqa: B007 - the position is for the error
-                values.append(sighting.way.encode(sighting.meta, sighting.data))
-            for (position, frame, sighting, key, collides, behind), value in zip(fresh, values, strict=True):
-                way, meta, received, source = sighting.way, sighting.meta, frame.received, frame.source
-                if received != self._received[0]:
-                    self._received = received, ("received", b"%d" % received)
-                if source != STREAM or position < until:
-                    source = self._late(frame, behind)
-                seq = meta.seq
-                if seq is None:
-                    headers: Headers = [way.header, _SOURCES[source], self._received[1]]
-                else:
-                    headers = [way.header, _SOURCES[source], self._received[1], ("seq", b"%d" % seq)]
-                    if collides:
-                        headers.append(("collision", b"1"))
-                        way.counts.collisions += 1
-                at = sighting.at or way.event_time(meta, sighting.data)
-                if at is None or not oldest <= at <= newest:
-                    at = received
-                encoded = key.encode()
-                for topic, framing in way.topics:
-                    records.append(Record(topic, encoded, framing + value, headers, at))
-                    owners.append(position)
-                times.append(received)
-                way.counts.published += 1
-            if self._events is not None:
-                self._events.add(records, first, fresh)
-        except Exception as error:  # whatever our code raises is about this frame, see `Undisposed`
-            raise Undisposed(position, error) from error
 
     def _late(self, frame: Frame, behind: str | None) -> str:
         """Count a record that is published later than its time; returns its source. behind: see `_follow`."""

@@ -4,7 +4,7 @@
 
 static PyMethodDef functions[] = {
     {"judge", (PyCFunction)(void (*)(void))stage_judge, METH_FASTCALL, "See bridge/pipeline.py."},
-    {"publish", (PyCFunction)(void (*)(void))stage_publish, METH_FASTCALL, "See bridge/pipeline.py."},
+    {"publish", (PyCFunction)(void (*)(void))stage_publish, METH_FASTCALL, "See bridge/encoder.py."},
     {NULL, NULL, 0, NULL},
 };
 

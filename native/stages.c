@@ -1,6 +1,7 @@
-/* Many usual frames through one stage of bridge/pipeline.py. Each function takes the frames from an index on for as long as
-   they are usual, does with each what the Python code there would do, and returns the index where it stopped. Each appends
-   to one list exactly once for each frame: by its length the caller tells which frame an exception is about. */
+/* Many usual frames through one stage of bridge/pipeline.py or bridge/encoder.py. Each function takes the frames from an index
+   on for as long as they are usual, does with each what the Python code there would do, and returns the index where it
+   stopped. Each appends to one list exactly once for each frame: by its length the caller tells which frame an exception is
+   about. */
 
 #include "native.h"
 
@@ -324,7 +325,7 @@ PyObject *stage_judge(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     return result;
 }
 
-/* Stage 3: publishing */
+/* Stage 3: making records, see bridge/encoder.py; the values are written already */
 
 /* What stage 3 works on; what belongs to a way or a time is kept as long as frames share it. */
 typedef struct {

@@ -381,7 +381,7 @@ def test_an_exception_names_its_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = made._judge(batch, some, made._sight(batch, some))
     fresh[3] = (*fresh[3][:3], 5, *fresh[3][4:])  # type: ignore[assignment]
     with pytest.raises(Undisposed) as undisposed:
-        made._publish(batch, fresh)
+        made._encoder.encode(batch, fresh, 0)
     assert undisposed.value.position == 13
 
 
