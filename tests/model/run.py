@@ -38,6 +38,8 @@ END: Final = 5.5
 CALM: Final = 90.0
 #: When (s after the last fault) the gateway says how things stand; the second where there are several lanes.
 LAST_WORDS: Final = (1.0, 2.5)
+#: A gateway is never quiet for good; after so long (s) it says something once more, where all is not settled by then.
+AFTERTHOUGHT: Final = 30.0
 #: How often (s) it is looked whether it is.
 LOOK: Final = 0.25
 
@@ -230,6 +232,8 @@ def _heal(scene: Scene) -> None:
     # A lane whose matches say nothing hears once a second that the connections flow.
     for delay in LAST_WORDS[: scene.lanes]:
         scene.world.later(delay, scene.feed.last_words)
+    # What is proved by a frame alone, such as that the active received through an outage of another, waits for one.
+    scene.world.later(AFTERTHOUGHT, scene.feed.last_words)
     scene.feed.quiet = True
 
 
