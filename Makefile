@@ -85,7 +85,7 @@ lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the new
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		$(LOCK) pyproject.toml --output-file requirements/run.txt
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		$(LOCK) pyproject.toml --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+		$(LOCK) pyproject.toml --group dev --extra otlp --constraint requirements/run.txt --output-file requirements/dev.txt
 	@echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		$(LOCK) - --constraint requirements/dev.txt --output-file requirements/build.txt
 

@@ -185,7 +185,9 @@ async def test_faults_of_the_gateway_under_load(
         f"excused: {len(found) - len(faults)}, of these states superseded: {sum(each.what == 'missing' for each in found)}; "
         f"states that came late, after a newer one: {outdated(published, late)}"
     )
-    assert not faults, f"{len(faults)} faults, the first: {faults[:10]}"
+    assert not faults, "\n".join(
+        [f"{len(faults)} faults, the first:", *(told(each, published) for each in faults[:10]), *map(str, gaps)]
+    )
     own = [f"{topic_prefix}feedbridge.main.{each}" for each in ("ledger", "gaps")]
     assert stray_faults([audit], own, published) == []
     assert len(received) > RATE * 10
@@ -208,6 +210,12 @@ def as_live(one: Published) -> Published:
 def place(one: Published) -> str:
     """As the audit names a record."""
     return f"{one.topic}/{one.partition}@{one.offset}"
+
+
+def told(fault: Fault, published: Sequence[Published]) -> str:
+    """The fault with the headers of the records that it names."""
+    named = [one for one in published if place(one) in (fault.where, fault.detail.rpartition(" ")[2])]
+    return "\n  ".join([str(fault), *(f"{place(one)} {one.key!r} {one.timestamp} {dict(one.headers)}" for one in named)])
 
 
 def outdated(published: Sequence[Published], late: set[str]) -> int:
