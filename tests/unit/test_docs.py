@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,6 +95,16 @@ def test_tests_that_are_named_exist() -> None:
                 assert re.search(rf"^ *(?:class|def|async def) {name}\b", code, re.MULTILINE), (
                     f"{page}: {file}::{names}"
                 )
+
+
+@pytest.mark.parametrize("page", pages())
+def test_lists_and_tables_stand_apart(page: str) -> None:
+    """Behind an empty line: code hosts do not mind, the site would run them into the paragraph before."""
+    for before, line in pairwise(prose(page).splitlines()):
+        if re.match(r"(?:[*+-]|\d+\.) ", line):
+            assert not before.strip() or re.match(r"(?:[*+-]|\d+\.) | {2}", before), f"{page}: {line}"
+        if line.startswith("|"):
+            assert not before.strip() or before.startswith("|"), f"{page}: {line}"
 
 
 # --- Blocks -----------------------------------------------------------------------------------------------------------
