@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,3 +58,20 @@ def blocks() -> tuple[Block, ...]:
 def prose(page: str) -> str:
     """A page without its blocks."""
     return _FENCE.sub("", text(page))
+
+
+def commands(script: str) -> Iterator[list[str]]:
+    """The commands of a shell script, word by word: without redirections, and without variables set before them."""
+    for line in script.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(re.sub(r"\s\d?>{1,2}\s*(?:&\d|\S+)", " ", line), posix=True, punctuation_chars="();<>|&")
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("();<>|&"):
+                while words and (re.match(r"\w+=|\$$", words[0]) or words[0] in {"until", "do", "then"}):
+                    words.pop(0)
+                if words and words != ["done"]:
+                    yield words
+                words = []
+            else:
+                words.append(word)

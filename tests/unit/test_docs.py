@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ import yaml
 from bridge.cli import cli
 from bridge.config import known_kinds, parse
 from bridge.ops.metrics import Metrics
-from tests.blocks import ROOT, Block, blocks, pages, prose, text
+from tests.blocks import ROOT, Block, blocks, commands, pages, prose, text
 from tests.guide import merged
 from tests.servers.fetch import fetch_prometheus
 
@@ -158,23 +158,6 @@ def _command(words: list[str], page: str) -> bool:  # noqa: C901 - a table
         case _:
             return False
     return True
-
-
-def commands(script: str) -> Iterator[list[str]]:
-    """The commands of a shell script, word by word: without redirections, and without variables set before them."""
-    for line in script.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(re.sub(r"\s\d?>{1,2}\s*(?:&\d|\S+)", " ", line), posix=True, punctuation_chars="();<>|&")
-        lexer.whitespace_split = True
-        words: list[str] = []
-        for word in [*lexer, ";"]:
-            if set(word) <= set("();<>|&"):
-                while words and (re.match(r"\w+=|\$$", words[0]) or words[0] in {"until", "do", "then"}):
-                    words.pop(0)
-                if words and words != ["done"]:
-                    yield words
-                words = []
-            else:
-                words.append(word)
 
 
 def parsed(words: list[str]) -> None:
