@@ -37,7 +37,7 @@ demo: install ## live records in a moment, no set-up: simulated gateways, a stan
 
 test: ## all tests: unit tests, the chart, the model, those on a real Kafka and a real registry, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers tools
-	@$(BIN)/python -m pytest tests/unit tests/helm tests/model -n 2
+	@$(BIN)/python -m pytest tests/model tests/helm tests/unit -n 2
 	@$(BIN)/python -m pytest tests/kafka -n 3 --dist loadscope
 	@$(BIN)/python -m pytest tests/chaos
 
