@@ -39,7 +39,7 @@ test: ## all tests: unit tests, the chart, the model, those on a real Kafka and 
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/model tests/helm tests/unit -n 2
 	@$(BIN)/python -m pytest tests/kafka -n 3 --dist loadscope
-	@$(BIN)/python -m pytest tests/chaos
+	@$(BIN)/python -m pytest tests/chaos -n 2 --dist loadscope
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
