@@ -41,9 +41,9 @@ docs: install ## the documentation as a site, into .cache/site: open index.html 
 
 test: ## all tests: unit tests, the chart, the model, those on a real Kafka and a real registry, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers tools
-	@$(BIN)/python -m pytest tests/unit tests/helm tests/model -n 2
+	@$(BIN)/python -m pytest tests/model tests/helm tests/unit -n 2
 	@$(BIN)/python -m pytest tests/kafka -n 3 --dist loadscope
-	@$(BIN)/python -m pytest tests/chaos
+	@$(BIN)/python -m pytest tests/chaos -n 2 --dist loadscope
 
 check: install ## formatting, lint, types, spelling, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
