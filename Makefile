@@ -36,7 +36,7 @@ demo: install ## live records in a moment, no set-up: simulated gateways, a stan
 	@$(BIN)/feedbridge demo
 
 docs: install ## the documentation as a site, into .cache/site: open index.html there, or serve it
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "To read it, with search: $(PYTHON) -m http.server --directory .cache/site 8000"
 
 test: ## all tests: unit tests, the chart, the model, those on a real Kafka and a real registry, then kills and outages

@@ -16,16 +16,32 @@ from tests.blocks import ROOT, pages
 pytestmark = pytest.mark.timeout(240)
 
 
+def built(folder: Path, *, of: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Build it into a folder, as `make docs` does. `--quiet` would silence the warnings that strict counts."""
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=of, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that it was built into, as `make docs` builds it."""
+    """The folder that it was built into."""
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
-        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = built(folder)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if "contains a link" in line], done.stderr
     return folder
+
+
+def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
+    """A warning is an error."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "mkdocs.yml").write_text("site_name: x\nplugins: []\ntheme: {name: material, font: false}\n")
+    (tmp_path / "docs" / "index.md").write_text("[x](nowhere.md)\n")
+    done = built(tmp_path / "site", of=tmp_path)
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
 
 
 class Loaded(HTMLParser):
@@ -63,9 +79,11 @@ def test_every_page_of_the_repository_is_there(site: Path) -> None:
     """Those of `docs/`, and those outside to which one leads."""
     for page in pages():
         if page.startswith("docs/"):
-            built = site / page.removeprefix("docs/")
-            built = built.with_name("index.html") if built.name == "README.md" else built.with_suffix(".html")
-            assert built.exists(), page
+            file = site / page.removeprefix("docs/")
+            file = file.with_name("index.html") if file.name == "README.md" else file.with_suffix(".html")
+            assert file.exists(), page
     assert "feedbridge" in (site / "index.html").read_text(encoding="utf-8")
     assert (site / "repository" / "schemas" / "index.html").exists()
     assert (site / "repository" / "ops" / "alerts.yaml").exists()
+    assert (site / "repository" / "examples" / "python" / "with_records.py").exists()
+    assert not list(site.glob("*.py"))
