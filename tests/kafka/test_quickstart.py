@@ -23,7 +23,7 @@ from tests.kafka.conftest import Kafka, Registry
 from tests.running import BridgeHere, configuration, ticktock
 from tests.servers.process import Port
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(420)
 
 PAGE: Final = [block for block in blocks() if block.page == "docs/quickstart.md"]
 #: The ports that the page names; the test has others.
@@ -56,7 +56,7 @@ async def test_the_quick_start_from_the_first_block_to_the_last(
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        out, _ = await asyncio.wait_for(shell.communicate(), 150)
+        out, _ = await asyncio.wait_for(shell.communicate(), 360)
     finally:
         if shell.returncode != 0:
             os.killpg(shell.pid, signal.SIGKILL)
@@ -135,7 +135,7 @@ async def told(script: list[list[str]], folder: Path) -> str:
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        out, _ = await asyncio.wait_for(process.communicate(json.dumps(script).encode()), 150)
+        out, _ = await asyncio.wait_for(process.communicate(json.dumps(script).encode()), 360)
     finally:
         if process.returncode is None:
             process.kill()
