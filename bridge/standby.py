@@ -98,7 +98,8 @@ class Pending:
         self._passed: dict[tuple[int, int], int] = {}
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
-        #: Of the frames that wait, how many have a content; and those with another identity that the ledger showed of one.
+        #: Of the events that wait, how many have a content; and those with another identity that the ledger showed of one.
+        #: A state says again and again what was said before, and is known by what it says: see `show`.
         self._contents: dict[int, int] = {}
         self._twins = 0
         self._forgot = False
@@ -159,7 +160,9 @@ class Pending:
             if found is not None:
                 self._tick(self._take(found[0]))
                 continue
-            self._twins += content != 0 and content in self._contents  # dead letters have none
+            self._twins += (
+                not code & dedupe.STATE and content != 0 and content in self._contents
+            )  # dead letters have none
             if code & dedupe.STATE and (states := self._states.get(entity)):
                 # The first that waits is the change that this process saw next; a snapshot may have numbered it anew, later.
                 first = self._frames[states[0]][0]
@@ -218,19 +221,19 @@ class Pending:
             return  # a state without a number, unchanged
         self._frames[seen.position] = seen, now
         self._places.setdefault(place, deque()).append(seen.position)
-        self._contents[seen.content] = self._contents.get(seen.content, 0) + 1
         if seen.traits & dedupe.STATE:
             self._states.setdefault(seen.entity, deque()).append(seen.position)
+        else:
+            self._contents[seen.content] = self._contents.get(seen.content, 0) + 1
 
     def _take(self, position: int) -> Seen:
         """Have a frame wait no longer."""
         seen, _ = self._frames.pop(position)
         _without(self._places, (seen.identity, seen.content), position)
-        alike = self._contents.pop(seen.content) - 1
-        if alike:
-            self._contents[seen.content] = alike
         if seen.traits & dedupe.STATE:
             _without(self._states, seen.entity, position)
+        elif alike := self._contents.pop(seen.content) - 1:
+            self._contents[seen.content] = alike
         return seen
 
     def _tick(self, seen: Seen) -> None:

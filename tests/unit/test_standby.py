@@ -30,10 +30,10 @@ def entry(
     )
 
 
-def event(position: int, identity: int | None = None) -> Seen:
+def event(position: int, identity: int | None = None, content: int | None = None) -> Seen:
     """A frame of its own identity."""
     identity = 1000 + position if identity is None else identity
-    return Seen(position, identity, identity, 0, EVENT)
+    return Seen(position, identity, identity if content is None else content, 0, EVENT)
 
 
 def state(position: int, entity: int, content: int, *, order: int = 0) -> Seen:
@@ -249,9 +249,16 @@ class TestPending:
             found.append((standby.pending.matched > 0, standby.pending.strange))
         assert found == [(False, False), (False, False), (True, False), (True, False)]
         other = Standby()
-        other.pending.receive([state(1, 7, 70), state(2, 7, 71)], 3, 1.0)
-        other.show(entry(state(60, 9, 71)))
+        other.pending.receive([event(1, content=70), event(2, content=71)], 3, 1.0)
+        other.show(entry(event(60, content=71)))
         assert other.pending.strange
+
+    def test_a_state_that_is_said_again_makes_no_frame_strange(self) -> None:
+        """Prices come back: what the active missed has the content of many that it published."""
+        standby = Standby()
+        standby.pending.receive([state(1, 7, 70), state(2, 7, 71)], 3, 1.0)
+        standby.show(entry(state(60, 9, 71)))
+        assert not standby.pending.strange
 
     def test_frames_that_never_match_are_given_up(self) -> None:
         """Two connections with numbers of their own must not fill the journal."""
