@@ -111,8 +111,8 @@ class Mortuary:
             key=lambda each: (each.received, each.place),
         )
 
-    def witness(self, letters: Iterable[Laid], receipts: Receipts, ways: Ways) -> Witness:
-        """Judge letters of one gateway by what receipts and the ledger tell."""
+    def witness(self, letters: Iterable[Laid], receipts: Receipts, ways: Ways, *, older: bool = False) -> Witness:
+        """Judge letters of one gateway by what receipts and the ledger tell. older: see `Witness.judge`."""
         witness = Witness(letters, receipts, ways)
         since = witness.since
         if since is None:
@@ -131,7 +131,7 @@ class Mortuary:
         now = time.time_ns() // 1_000_000
         # Where what is read begins with the oldest that is there, and others were deleted, what was before is not known.
         known = [first.get(place, now) for place in places if 0 < begins[place] >= starts[place]]
-        witness.judge(max(known, default=0))
+        witness.judge(max(known, default=0), older=older)
         return witness
 
 
@@ -159,7 +159,7 @@ class Archive:
         with self._open() as mortuary:
             letters = mortuary.letters(request.gateway, request.letters)
             wanted = [each for each in letters if each.place not in skip]
-            verdicts = mortuary.witness(wanted, receipts, ways).verdicts
+            verdicts = mortuary.witness(wanted, receipts, ways, older=request.older).verdicts
         return [(each, verdicts.get(each.place)) for each in wanted]
 
 

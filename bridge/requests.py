@@ -47,7 +47,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What is to be filled: a gap that is recorded, as its last record says; or a span (ms since the epoch) of a gateway.
 
     Or which dead letters of the gateway are to be published: partition → offsets. They are named and not held, whoever carries
-    the request out reads them: so it stays short, and what is private stays in its topic.
+    the request out reads them: so it stays short, and what is private stays in its topic. older: see `bridge.witness`.
     """
 
     gateway: str
@@ -55,6 +55,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     since: int = 0
     until: int = 0
     letters: dict[int, list[int]] = {}
+    older: bool = False
 
 
 def decode(raw: bytes) -> Request:

@@ -101,10 +101,11 @@ class Witness:
             if identity in self._identities or content in self._contents or entity in self._entities:
                 self._told.append((at, len(self._told), code, hashes, order))
 
-    def judge(self, known: int) -> None:
+    def judge(self, known: int, *, older: bool = False) -> None:
         """Say what is known, in `verdicts`; a letter without one is the lane's to judge.
 
-        known: since when (ms) the entries taken are all there are.
+        known: since when (ms) the entries taken are all there are. older: let events pass that are older than that, though they
+        may have come again since and been published.
         """
         #: entity → (when, order) of the newest state that is told of
         states: dict[int, tuple[int, int]] = {}
@@ -115,6 +116,8 @@ class Witness:
                 states[hashes[2]] = max(at, before[0]), max(order, before[1])
         for letter, sighting in self._open:
             verdict = self._verdict(letter, sighting, known, states)
+            if verdict is Outcome.OLD and older and not sighting.traits & dedupe.STATE:
+                verdict = None
             if verdict is not None:
                 self.verdicts[letter.place] = verdict
 

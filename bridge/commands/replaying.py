@@ -49,6 +49,11 @@ Told: TypeAlias = "tuple[Place, str, str]"
 @config_option
 @chosen
 @click.option("--dry-run", is_flag=True, help="Only say what would come of each.")
+@click.option(
+    "--older",
+    is_flag=True,
+    help="Also events from before the ledger begins: if one came again since, and was published, it is published twice.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--request", "numbers", type=int, metavar="N", multiple=True, help="Look again at what comes of an earlier request."
@@ -63,6 +68,7 @@ def dead_letters_replay(
     types: tuple[str, ...],
     since: str | None,
     dry_run: bool,
+    older: bool,
     yes: bool,
     numbers: tuple[int, ...],
     as_json: bool,
@@ -93,7 +99,7 @@ def dead_letters_replay(
             for each in found
         ]
     if dry_run:
-        _show(config, rehearse(config, [place for place, _ in wanted]), as_json=as_json)
+        _show(config, rehearse(config, [place for place, _ in wanted], older=older), as_json=as_json)
         return
     if wanted and not yes and sys.stdin.isatty():
         click.confirm(f"Replay {len(wanted):,} dead letters?", abort=True, err=True)
@@ -101,7 +107,7 @@ def dead_letters_replay(
         _say("there are no such dead letters")
         return
     running = runs(config)
-    sent = [requests.send(config, each) for each in split(wanted)]
+    sent = [requests.send(config, each) for each in split(wanted, older=older)]
     _say("a bridge runs: it was asked" if running else "no bridge runs: this command takes its place")
     told = follow(config, sent, len(wanted), needed=not running)
     _show(config, told, as_json=as_json)
@@ -109,7 +115,7 @@ def dead_letters_replay(
         _say(f"of {len(wanted) - len(told):,} nothing was told: replay them again")
 
 
-def split(wanted: Sequence[tuple[Place, int]]) -> list[Request]:
+def split(wanted: Sequence[tuple[Place, int]], *, older: bool = False) -> list[Request]:
     """The requests that name these (place, bytes), in order within each gateway."""
     from bridge.requests import Request
 
@@ -121,15 +127,15 @@ def split(wanted: Sequence[tuple[Place, int]]) -> list[Request]:
             if place.gateway != gateway:
                 continue
             if places and (places >= PLACES or size + bytes_ > BYTES):
-                found.append(Request(gateway=gateway, letters=letters))
+                found.append(Request(gateway=gateway, letters=letters, older=older))
                 letters, places, size = {}, 0, 0
             letters.setdefault(place.partition, []).append(place.offset)
             places, size = places + 1, size + bytes_
-        found.append(Request(gateway=gateway, letters=letters))
+        found.append(Request(gateway=gateway, letters=letters, older=older))
     return found
 
 
-def rehearse(config: Config, places: Sequence[Place]) -> list[Told]:
+def rehearse(config: Config, places: Sequence[Place], *, older: bool = False) -> list[Told]:
     """What would come of each."""
     found: list[Told] = []
     from bridge.errors import BadFrame
@@ -141,7 +147,7 @@ def rehearse(config: Config, places: Sequence[Place]) -> list[Told]:
         for request in split([(place, 0) for place in places]):
             ways = ways_of(config, request.gateway)
             letters = mortuary.letters(request.gateway, request.letters)
-            verdicts = mortuary.witness(letters, receipts, ways).verdicts
+            verdicts = mortuary.witness(letters, receipts, ways, older=older).verdicts
             for letter in letters:
                 if (verdict := verdicts.get(letter.place)) is not None:
                     found.append((letter.place, verdict, ""))

@@ -26,8 +26,8 @@ from bridge.sim import Scripted
 from bridge.tail import Decoder
 from tests.chaos.stream import Frames, header
 from tests.kafka.conftest import Kafka
-from tests.patched import LOOSE, loosened
-from tests.running import Bridge, BridgeHere, configuration
+from tests.patched import FOLDER, LOOSE, loosened
+from tests.running import Bridge, BridgeHere, BridgeProcess, configuration, until
 from tests.servers.reading import read_topics
 
 pytestmark = pytest.mark.timeout(300)
@@ -151,3 +151,52 @@ async def test_a_fix_brings_each_dead_letter_back_once(
 def duplicates(status: dict[str, Any]) -> int:
     """How many frames were duplicates."""
     return sum(each["duplicates"] for each in status["gateways"])
+
+
+async def test_each_is_replayed_once_though_the_active_is_killed(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path, fixed: Callable[[], Path]
+) -> None:
+    """Two lanes, two processes, two shells at once; whoever is active in both lanes is killed while it replays, and the other
+    goes on: each kill is one record.
+    """  # noqa: D205
+    count = 1500
+    async with Scripted("ticktock", frames(count), rate=None) as sim:
+        gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key}
+        config = configuration(
+            {"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix, lanes={"count": 2}, topics={"partitions": 2}
+        )
+        async with BridgeHere(config, tmp_path / "before") as bridge:
+            await buried(bridge, count // 3 + 1)
+        dead = await asyncio.to_thread(places, bridge)
+    environ = {FOLDER: str(fixed())}
+    async with Scripted("ticktock", [], rate=None) as sim:
+        config["gateways"]["cs2"].update(url=sim.url, api_key=sim.api_key)
+        program = ("tests.patched", "run", "-c")
+        one, two = (BridgeProcess(config, tmp_path / name, environ=environ, program=program) for name in ("one", "two"))
+        async with one:
+            await one.role("active")
+            async with two:
+                await two.role("standby")
+                shells = [asyncio.to_thread(replay, two, dead, needed=False) for _ in range(2)]
+                running = [asyncio.create_task(each) for each in shells]
+                await until_published(kafka, topic_prefix, 1)
+                one.kill()
+                outcomes = [await each for each in running]
+                assert await two.stop() == 0, two.last_words()
+    found = published(kafka, topic_prefix, "event.kill")
+    assert numbers(found) == kills(count)
+    assert {header(each, "source") for each in found} == {b"dead-letter"}
+    total = sum(outcomes, Counter())
+    assert total == {"published": count // 3, "already there": count // 3, "still dead": 2}
+    assert len(letters(kafka, topic_prefix)) == count // 3 + 1
+    assert any(each["event"] == "replay_ends" for each in two.events())
+    await asyncio.to_thread(assert_proved, bridge)
+
+
+async def until_published(kafka: Kafka, prefix: str, least: int) -> None:
+    """Return when so many kills are published."""
+
+    async def there() -> bool:
+        return len(await asyncio.to_thread(published, kafka, prefix, "event.kill")) >= least
+
+    await until(there, what="the first is replayed")
