@@ -108,7 +108,8 @@ def dead_letters_replay(
         return
     running = runs(config)
     sent = [requests.send(config, each) for each in split(wanted, older=older)]
-    _say("a bridge runs: it was asked" if running else "no bridge runs: this command takes its place")
+    how = "a bridge runs: it was asked" if running else "no bridge runs: this command takes its place"
+    _say(f"{how} (request {', '.join(map(str, sent))})")
     told = follow(config, sent, len(wanted), needed=not running)
     _show(config, told, as_json=as_json)
     if len(told) < len(wanted):

@@ -81,7 +81,7 @@ class Tally:
 
     def _replayed(self, pipeline: Pipeline) -> None:
         for (gateway, outcome), number in pipeline.drain_replayed().items():
-            self._metrics.dead_letters_replayed.labels(gateway, outcome).inc(number)
+            self._metrics.dead_letters_replayed.labels(gateway, outcome.replace(" ", "_")).inc(number)
 
     def journal(self) -> None:
         """Say how full the journal is."""

@@ -17,13 +17,18 @@ GAP = Gap("cs2/list/1000/0", "cs2", "list", 1000, "disconnect", until=2000, stat
     [
         Request(gateway="cs2", gap=GAP),
         Request(gateway="cs2", since=1, until=2),
-        Request(gateway="cs2", letters={0: [1, 7], 5: [0]}, older=True),
     ],
 )
 def test_a_request_survives_the_topic_and_the_journal(request_: Request) -> None:
     """Both ways: as the value of a record, and within an event."""
     assert decode(msgspec.json.encode(request_)) == request_
     assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(facts(request_))), Request) == request_
+
+
+def test_a_request_for_dead_letters_survives_the_topic() -> None:
+    """It names places."""
+    request = Request(gateway="cs2", letters={0: [1, 7], 5: [0]}, older=True)
+    assert decode(msgspec.json.encode(request)) == request
 
 
 @pytest.mark.parametrize(
