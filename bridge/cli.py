@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import click
 
 from bridge import __version__
-from bridge.commands import filling, profiles, proofs, records, running, schemas, setup
+from bridge.commands import filling, letters, profiles, proofs, records, replaying, running, schemas, setup
 from bridge.commands.command import Group
 
 USAGE: Final = 2
@@ -61,11 +61,12 @@ def cli() -> None:
 
 
 proofs.gaps.add_command(filling.gaps_fill)
+letters.dead_letters.add_command(replaying.dead_letters_replay)
 for command in (
     proofs.gaps,
     proofs.verify,
     profiles.profile,
-    records.dead_letters,
+    letters.dead_letters,
     records.tail,
     running.demo,
     running.run,

@@ -1,4 +1,4 @@
-"""How far recovery has read what it reads by cursor: TickTock's settlements, the requests of `feedbridge gaps fill`.
+"""How far recovery has read what it reads by cursor: TickTock's settlements, the requests of commands.
 
 Pure. Cursors stand in the ledger, in the same transaction as what was read up to them, or a later one: a cursor that is behind
 costs reading again, one that is ahead would lose something.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-#: The place in the topic of requests, an offset.
+#: The place in the topic of requests, an offset: what is before has opened its gap, or was carried out (`REPLAYS`).
 REQUESTS: Final = "requests"
+REPLAYS: Final = "replays"
 
 
 class Cursors(dict[str, str]):

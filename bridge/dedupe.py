@@ -135,6 +135,11 @@ class Window:
         last = self._last.get(entity)
         return 0 if last is None else last[2]
 
+    def last(self, entity: int) -> tuple[int, int] | None:
+        """Content of the last published state of an entity, and when (ms) that was; None: not known."""
+        last = self._last.get(entity)
+        return None if last is None else last[:2]
+
     def remember(  # noqa: PLR0917 - keywords would cost as much as what it does
         self, code: int, identity: int, content: int, entity: int, now: int, order: int = 0
     ) -> None:

@@ -86,6 +86,8 @@ class Filling:
         #: lane → what it wants, by gateway; only lanes that are active are here.
         self._wanted: dict[int, dict[str, dict[str, Hole]]] = {}
         self._cursors: dict[int, Mapping[str, str]] = {}
+        #: lane → what tells its present life from others, see `bridge.revival`.
+        self.lives: dict[int, str] = {}
         self._workers = {name: _Worker(name, each, self) for name, each in recoverers.items()}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -120,15 +122,22 @@ class Filling:
         }
 
     def want(
-        self, lane: int, holes: Iterable[tuple[str, Hole]] | None, cursors: Mapping[str, str], known: int = 0
+        self,
+        lane: int,
+        holes: Iterable[tuple[str, Hole]] | None,
+        cursors: Mapping[str, str],
+        known: int = 0,
+        life: str = "",
     ) -> None:
-        """A lane says all that it wants; None: it is not active. known: see `known_since`."""
+        """A lane says all that it wants; None: it is not active. known: see `known_since`. life: see `bridge.revival`."""
         if holes is None:
             self._wanted.pop(lane, None)
             self._cursors.pop(lane, None)
             self._known.pop(lane, None)
+            self.lives.pop(lane, None)
         else:
             entered = lane not in self._wanted
+            self.lives[lane] = life
             found: dict[str, dict[str, Hole]] = {}
             for gateway, hole in holes:
                 found.setdefault(gateway, {})[hole.id] = hole
@@ -137,6 +146,10 @@ class Filling:
                 self._told(lane, cursors)
         for worker in self._workers.values():
             worker.look()
+
+    def cursor(self, lane: int, name: str) -> str | None:
+        """One cursor of an active lane, as it last said."""
+        return self._cursors.get(lane, {}).get(name)
 
     @property
     def active(self) -> bool:
@@ -186,16 +199,19 @@ class _Desk(Desk):
             return
         self._seen, self._said = (outages, outages.said_so_far), dict(memory.cursors)
         known = known_since(memory, now())
-        self._post([(gap.gateway, hole(gap, known)) for gap in outages.unjudged], self._said, known)
+        life = memory.last.nonce if memory.last is not None else ""
+        self._post([(gap.gateway, hole(gap, known)) for gap in outages.unjudged], self._said, known, life)
 
     def leave(self) -> None:
         if self._seen is not None:
             self._seen = None
             self._post(None, {})
 
-    def _post(self, holes: list[tuple[str, Hole]] | None, cursors: Mapping[str, str], known: int = 0) -> None:
+    def _post(
+        self, holes: list[tuple[str, Hole]] | None, cursors: Mapping[str, str], known: int = 0, life: str = ""
+    ) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._filling.want, self._lane, holes, cursors, known)
+            self._loop.call_soon_threadsafe(self._filling.want, self._lane, holes, cursors, known, life)
 
 
 def known_since(memory: Memory, now: int) -> int:

@@ -11,12 +11,15 @@ import structlog
 from bridge import kafka, topics
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.errors import ConfigError
+from bridge.gateways import kinds
 from bridge.pipeline import HEADROOM, MAX_VALUE
+from bridge.route import Route
 from bridge.topics import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.catalog import Catalog
     from bridge.config import Config
     from bridge.topics import TopicPlan
 
@@ -87,3 +90,20 @@ def topics_of(
             for name in topic.types:
                 types[name].append((topic.name, found.get((topic.name, name), b"")))
     return dict(types)
+
+
+def routes(
+    config: Config, catalog: Catalog, plan: list[TopicPlan], found: Mapping[tuple[str, str], bytes]
+) -> list[Route]:
+    """What the pipeline must know of each gateway. found: see `framing`."""
+    return [
+        Route(
+            gateway=name,
+            kind=catalog.kind(settings.kind),
+            control=kinds()[settings.kind].control,
+            topics=topics_of(name, plan, found),
+            dead_letters=topics.dead_letters_name(config, name),
+            owner=kinds()[settings.kind].owner,
+        )
+        for name, settings in config.gateways.items()
+    ]

@@ -16,7 +16,7 @@ import structlog
 from bridge.frame import EVENT, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from bridge.journals import Journals
 
@@ -96,9 +96,11 @@ class Intake:
             mark.ends = self._ends()
         return mark
 
-    def committed(self, mark: Mark) -> bool:
-        """Whether all that lies before a mark is committed: then a queue may forget it."""
-        return mark.ends is not None and all(self._journals[lane].first >= end for lane, end in mark.ends.items())
+    def committed(self, mark: Mark, lanes: Collection[int] | None = None) -> bool:
+        """Whether all that lies before a mark is committed, of these lanes or of all: then a queue may forget it."""
+        return mark.ends is not None and all(
+            self._journals[lane].first >= end for lane, end in mark.ends.items() if lanes is None or lane in lanes
+        )
 
     def event(self, gateway: str, connection: str, event: str, **facts: Any) -> None:
         """Hand in an event of a connection: ``down`` (cause, since), ``up`` …; see `bridge.recovery`."""

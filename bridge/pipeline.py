@@ -26,6 +26,8 @@ from bridge.ledger import Learned
 from bridge.native import UNUSUAL
 from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
+from bridge.revival import EVENTS as REVIVING
+from bridge.revival import Means, Revival
 from bridge.route import AnySighting, Counts, Route, Ways
 from bridge.standby import Handover, Outage, Seen
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from bridge.cloudevents import Events
     from bridge.dedupe import Window
     from bridge.ledger import Memory
+    from bridge.receipt import Outcome
 
 #: Headers, key and framing need some of what a topic takes (bytes).
 HEADROOM: Final = 128 << 10
@@ -70,11 +73,13 @@ class Pipeline:
         max_value: int = MAX_VALUE,
         limits: Mapping[str, int] | None = None,
         events: Events | None = None,
+        revival: Revival | None = None,
     ) -> None:
         """Compile the codecs. max_value: largest record value (bytes) that a topic takes; limits: that of some topics.
 
-        events: adds CloudEvents headers.
+        events: adds CloudEvents headers. revival: replays dead letters.
         """
+        self._revival = revival or Revival()
         self._memory = memory
         self._outages = outages
         self._events = events
@@ -110,6 +115,7 @@ class Pipeline:
         """
         self._memory = memory
         self._outages = outages
+        self._revival.adopt(memory, self.poisoned)
         self._handover = handover or Handover()
         self._settles = handover.until if handover is not None else -1
         self._journal = journal
@@ -184,6 +190,10 @@ class Pipeline:
         dead, self.dead = self.dead, {}
         return dead
 
+    def drain_replayed(self) -> Mapping[tuple[str, Outcome], int]:
+        """Return (gateway, outcome) → dead letters replayed since the last call and begin anew."""
+        return self._revival.drain()
+
     def drain_orphans(self) -> dict[str, int]:
         """Return gateway → frames passed over since the last call, because the configuration no longer has it."""
         orphans, self.orphans = self.orphans, {}
@@ -241,6 +251,7 @@ class Pipeline:
             self._settle(batch, batch.position)
         elif self._settles >= 0 or self._wary:
             self._add(batch, self._outages.progress(batch.now), batch.position)
+        self._add(batch, self._revival.receipts(batch.now), batch.position)
         batch.chains = self._memory.chains.drain()
 
     def _settle(self, batch: Batch, position: int) -> None:
@@ -497,6 +508,11 @@ class Pipeline:
         event = facts.pop("event")
         if event == "seen":
             self._outages.seen(frame.gateway, frame.connection, frame.received)
+            return
+        if event in REVIVING:
+            if position not in self.poisoned:  # one that ended a life is of that life
+                means = Means(self._ways, self._memory, self._encoder, self._learn)
+                self._revival.take(batch, frame, event, facts, position, means)
             return
         self._presence.event(position, frame, event, facts)
         if event == "learn":

@@ -247,6 +247,7 @@ class _Try:
             identities=config.dedupe.max_identities,
             span=span,
             limit=limit,
+            aside=[topics.own_name(config, Role.REQUESTS)],
         )
 
     def run(self, *, narrow: bool) -> Proof:

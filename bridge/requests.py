@@ -1,12 +1,14 @@
 """Requests to a running bridge, in the topic ``<prefix>feedbridge.<name>.requests``.
 
 A command that wants something published never fences a running bridge: it writes a request, and the active carries it out. Each
-lane takes each request once: the offset behind it stands in the lane's ledger entry that opens the gap (`bridge.cursors`).
+lane takes each request once: the offset behind it stands in the lane's ledger entry that opens the gap, or that publishes the last
+of the dead letters (`bridge.cursors`). What came of dead letters stands in the same topic, see `bridge.receipt`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +17,10 @@ import structlog
 from confluent_kafka import KafkaException, TopicPartition
 
 from bridge import kafka, topics
-from bridge.cursors import REQUESTS
+from bridge.cursors import REPLAYS, REQUESTS
 from bridge.errors import BadData, BridgeError, Unreachable
 from bridge.ledger import Gap
+from bridge.receipt import is_receipt
 from bridge.topics import Role
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ POLL: Final = 0.5
 RETRY: Final = 5.0
 #: Longest single call to Kafka (s).
 CALL: Final = 15.0
+#: An unread request is worth nothing after a week (ms): who asked has asked again, or done without.
+WORTH: Final = 7 * 24 * 3_600_000
 #: A request is short; what is longer is none.
 _LONGEST: Final = 64 << 10
 
@@ -39,12 +44,18 @@ log = structlog.get_logger(__name__)
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What is to be filled: a gap that is recorded, as its last record says; or a span (ms since the epoch) of a gateway."""
+    """What is to be filled: a gap that is recorded, as its last record says; or a span (ms since the epoch) of a gateway.
+
+    Or which dead letters of the gateway are to be published: partition → offsets. They are named and not held, whoever carries
+    the request out reads them: so it stays short, and what is private stays in its topic. older: see `bridge.witness`.
+    """
 
     gateway: str
     gap: Gap | None = None
     since: int = 0
     until: int = 0
+    letters: dict[int, list[int]] = {}
+    older: bool = False
 
 
 def decode(raw: bytes) -> Request:
@@ -55,8 +66,8 @@ def decode(raw: bytes) -> Request:
         request = msgspec.json.decode(raw, type=Request)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadData(f"is no request: {error}", where="requests") from None
-    if request.gap is None and not 0 < request.since < request.until:
-        raise BadData("is no request: neither a gap nor a span", where="requests")
+    if not request.letters and request.gap is None and not 0 < request.since < request.until:
+        raise BadData("is no request: neither a gap nor a span nor dead letters", where="requests")
     return request
 
 
@@ -90,17 +101,28 @@ def send(config: Config, request: Request) -> int:
 class Requests:
     """Reads the requests while a lane of this process is active. handle: called on the event loop with (offset, request)."""
 
-    def __init__(self, config: Config, handle: Callable[[int, Request], None]) -> None:
-        """Nothing is read before a lane is active."""
+    def __init__(
+        self,
+        config: Config,
+        handle: Callable[[int, Request], None],
+        *,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Nothing is read before a lane is active. now: ms since the epoch."""
+        self._now = now
         self._config = config
         self._handle = handle
         self._from: int | None = None
+        #: Gaps that were asked for before have been opened.
+        self._gaps_from: int | None = None
         self._wanted = asyncio.Event()
         self._stopped = False
 
     def active(self, lane: int, cursors: Mapping[str, str]) -> None:  # noqa: ARG002 - one reader for all lanes
         """A lane has become active: requests are read (again) from where it stands."""
-        begin = int(cursors.get(REQUESTS, "0"))
+        gaps, replays = (int(cursors.get(name, "0")) for name in (REQUESTS, REPLAYS))
+        self._gaps_from = gaps if self._gaps_from is None else min(self._gaps_from, gaps)
+        begin = min(gaps, replays)
         self._from = begin if self._from is None else min(self._from, begin)
         self._wanted.set()
 
@@ -154,12 +176,14 @@ class Requests:
 
     def _take(self, loop: asyncio.AbstractEventLoop, message: Message) -> None:
         offset, value = message.offset() or 0, message.value()
+        if is_receipt(message.headers()) or message.timestamp()[1] < self._now() - WORTH:
+            return
         try:
             request = decode(value if isinstance(value, bytes) else b"")
         except BadData as error:
             log.warning("request_refused", offset=offset, reason=str(error))
             return
-        if not self._stopped:
+        if not self._stopped and (request.letters or offset >= (self._gaps_from or 0)):
             loop.call_soon_threadsafe(self._handle, offset, request)
 
 

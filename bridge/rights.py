@@ -24,14 +24,15 @@ class Use(StrEnum):
     """What a user of Kafka is for.
 
     RUN: `run` and `check`; with ``topics.create`` that includes making topics. APPLY: `topics plan` and `topics apply`.
-    VERIFY: `verify`. FILL: `gaps list` and `gaps fill` while a bridge runs. READ: `tail`, `dead-letters`, and programs that
-    consume.
+    VERIFY: `verify`. FILL: `gaps list` and `gaps fill` while a bridge runs. REPLAY: `dead-letters`, all
+    of it, while a bridge runs. READ: `tail`, `dead-letters list` and `show`, and programs that consume.
     """
 
     RUN = "run"
     APPLY = "apply"
     VERIFY = "verify"
     FILL = "fill"
+    REPLAY = "replay"
     READ = "read"
 
 
@@ -105,6 +106,8 @@ def of_topic(config: Config, topic: TopicPlan, use: Use) -> frozenset[Operation]
         return _least(_made(topic) | {Operation.DESCRIBE})
     if use is Use.FILL:
         return _FILL.get(topic.role, frozenset())
+    if use is Use.REPLAY:
+        return _REPLAY.get(topic.role, frozenset())
     return frozenset({Operation.READ})
 
 
@@ -122,19 +125,25 @@ def sees_defaults(config: Config, topics: Iterable[TopicPlan]) -> bool:
 
 _WRITTEN: Final = frozenset({Operation.WRITE, Operation.DESCRIBE_CONFIGS})
 #: What a running bridge does with a topic. It looks at settings too: how large a record may be, and that nothing compacts
-#: the ledger.
+#: the ledger. It replays dead letters, and tells beside the request what came of them.
 _RUN: Final = {
     Role.DATA: _WRITTEN,
-    Role.DEAD_LETTERS: _WRITTEN,
+    Role.DEAD_LETTERS: _WRITTEN | {Operation.READ},
     Role.GAPS: _WRITTEN,
     Role.LEDGER: _WRITTEN | {Operation.READ},
-    Role.REQUESTS: frozenset({Operation.READ, Operation.DESCRIBE_CONFIGS}),
+    Role.REQUESTS: _WRITTEN | {Operation.READ},
 }
 #: Whoever asks a running bridge reads what it has recorded, and writes a request.
 _FILL: Final = {
     Role.LEDGER: frozenset({Operation.READ}),
     Role.GAPS: frozenset({Operation.READ}),
     Role.REQUESTS: frozenset({Operation.WRITE}),
+}
+#: And whoever asks it to replay dead letters reads these, and what came of it.
+_REPLAY: Final = {
+    Role.DEAD_LETTERS: frozenset({Operation.READ}),
+    Role.LEDGER: frozenset({Operation.READ}),
+    Role.REQUESTS: frozenset({Operation.READ, Operation.WRITE}),
 }
 _IMPLYING: Final = {Operation.DESCRIBE: frozenset({Operation.READ, Operation.WRITE, Operation.ALTER})}
 _ORDER: Final = {
@@ -151,7 +160,7 @@ def _of(
     if use is Use.RUN:
         # Of all lanes, of those of plans before (which are fenced), and of `check`.
         yield _transactions(transactional_id(config, ""))
-    if use is Use.FILL:
+    if use in {Use.FILL, Use.REPLAY}:
         yield _transactions(f"{own_name(config, Role.REQUESTS)}-")
     if use is Use.READ and group is not None:
         yield Right(kind=Kind.GROUP, name=group, operations=frozenset({Operation.READ}))

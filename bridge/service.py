@@ -23,6 +23,7 @@ from bridge import __version__, grounds, kafka, native, topics
 from bridge.catalog import Catalog
 from bridge.cloudevents import Events
 from bridge.dedupe import Window
+from bridge.errands import Errands
 from bridge.errors import BridgeError, Refused, Unreachable
 from bridge.filling import Filling
 from bridge.frame import EVENT, Frame
@@ -44,7 +45,7 @@ from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner
 from bridge.publisher import GivenUp, Publisher
 from bridge.recovery import GapWriter, Outages
-from bridge.requests import Request, Requests, facts
+from bridge.revival import Revival
 from bridge.route import Route, Ways
 from bridge.topics import Role
 
@@ -103,7 +104,7 @@ class Service:
         self._journals: Journals | None = None
         self._gateways: list[Gateway] = []
         self._filling: Filling
-        self._requests: Requests | None = None
+        self._errands: Errands | None = None
         #: Gateways whose gaps are filled by themselves.
         self._fillable: frozenset[str] = frozenset()
         self._lanes: list[Lane] = []
@@ -147,7 +148,7 @@ class Service:
             intake = Intake(
                 journals,
                 now=self._now,
-                spread=spread and (lambda frames: self._filling.narrow(spread(frames))),
+                spread=spread and (lambda frames: self._narrow(spread(frames))),
             )
             # Whatever was up when the last process with this journal ended has been cut since.
             intake.put(Frame("", "", self._now(), EVENT, msgspec.json.encode({"event": "start"})))
@@ -155,7 +156,7 @@ class Service:
                 kinds()[settings.kind](name, settings, intake=intake, metrics=self.metrics)
                 for name, settings in config.gateways.items()
             ]
-            self._filling, self._requests = filling, requests = self._fill(intake)
+            self._filling, self._errands = filling, errands = self._fill(intake)
             log.info("started", name=config.name, version=__version__, page=self.address)
             if not native.available():
                 log.info("pure_python", reason=native.absent)  # frames take 1.7 times the CPU
@@ -163,10 +164,10 @@ class Service:
             receiving = [asyncio.create_task(each.run(), name=f"gateway {each.name}") for each in running]
             starting = asyncio.create_task(self._start_lanes(journals, filling), name="lanes")
             asking = asyncio.create_task(filling.run(), name="filling")
-            reading = asyncio.create_task(requests.run(), name="requests")
-            tasks = [*receiving, starting, asking, reading]
+            running_errands = asyncio.create_task(errands.run(), name="errands")
+            tasks = [*receiving, starting, asking, running_errands]
             await self._watch(stop, tasks)
-            requests.stop()
+            errands.stop()
             asking.cancel()
             await asyncio.wait([asking])
             if not self._receive:
@@ -181,8 +182,8 @@ class Service:
             await self._stop_lanes()
         finally:
             self._over.set()
-            if self._requests is not None:
-                self._requests.stop()
+            if self._errands is not None:
+                self._errands.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -194,17 +195,9 @@ class Service:
             journals.close()
             log.info("stopped", name=config.name, frames_left=journals.frames)
 
-    def _fill(self, intake: Intake) -> tuple[Filling, Requests]:
+    def _fill(self, intake: Intake) -> tuple[Filling, Errands]:
         """Who has gaps filled, and who hears what is asked for by hand."""
         recoverers = {gateway.name: gateway.recoverer for gateway in self._gateways}
-
-        def requested(offset: int, request: Request) -> None:
-            if request.gateway in recoverers:
-                intake.event(request.gateway, "", "request", offset=offset, request=facts(request))
-            else:
-                log.warning("request_refused", offset=offset, reason=f"there is no gateway {request.gateway!r}")
-
-        requests = Requests(self.config, requested)
         self._fillable = frozenset(name for name, each in recoverers.items() if each and each.settings.gaps)
         filling = Filling(
             recoverers,
@@ -212,9 +205,28 @@ class Service:
             outside=Outside(wall=self._now),
             span=round(self.config.dedupe.window * 1000),
             connected=self._connected,
-            told=requests.active,
+            told=self._entered,
         )
-        return filling, requests
+        errands = Errands(
+            self.config,
+            self._catalog,
+            intake=intake,
+            filling=filling,
+            gateways=recoverers,
+            routes=lambda: self._routes({}),
+            now=self._now,
+        )
+        return filling, errands
+
+    def _entered(self, lane: int, cursors: Mapping[str, str]) -> None:
+        """A lane has become active."""
+        if self._errands is not None:
+            self._errands.active(lane, cursors)
+
+    def _narrow(self, spread: dict[int, list[Frame]]) -> dict[int, list[Frame]]:
+        """Keep from lanes what is not theirs. spread: frames over lanes."""
+        kept = self._filling.narrow(spread)
+        return kept if self._errands is None else self._errands.narrow(kept)
 
     def _connected(self) -> dict[str, bool]:
         """Gateway → whether its frames flow."""
@@ -453,6 +465,7 @@ class Service:
             seq_scope=config.dedupe.seq_scope,
             limits=found.limits,
             events=Events.of(config),
+            revival=Revival(topic=topics.own_name(config, Role.REQUESTS), lane=number, lanes=config.lanes.count),
         )
         return Lane(
             Parts(
@@ -483,17 +496,7 @@ class Service:
         )
 
     def _routes(self, framing: Mapping[tuple[str, str], bytes]) -> list[Route]:
-        return [
-            Route(
-                gateway=name,
-                kind=self._catalog.kind(settings.kind),
-                control=kinds()[settings.kind].control,
-                topics=grounds.topics_of(name, self._plan, framing),
-                dead_letters=topics.dead_letters_name(self.config, name),
-                owner=kinds()[settings.kind].owner,
-            )
-            for name, settings in self.config.gateways.items()
-        ]
+        return grounds.routes(self.config, self._catalog, self._plan, framing)
 
 
 __all__ = ["BridgeError", "Service"]

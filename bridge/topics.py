@@ -231,8 +231,8 @@ def _own(config: Config, catalog: Catalog) -> list[TopicPlan]:
             private=private,
         ),
         _kept(config, gaps, Role.GAPS, partitions=1, retention=90 * _DAY_MS, subjects=(gap,), private=private),
-        # An unread request is worth nothing after a week: who asked has asked again or filled the gap by hand.
-        _kept(config, requests, Role.REQUESTS, partitions=1, retention=7 * _DAY_MS, private=private),
+        # It tells which dead letters were replayed, so it must outlive them; a segment of theirs is kept up to a week longer.
+        _kept(config, requests, Role.REQUESTS, partitions=1, retention=104 * _DAY_MS, private=private),
     ]
 
 

@@ -35,7 +35,7 @@ from bridge.spool import PARTS, Spool
 from bridge.verdict import Kind, Span, Verdict, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -93,7 +93,8 @@ class Place:
 class Verifier:
     """Holds ledger and topics against each other; close it, or use it as a context.
 
-    ledger: the topic's name. window (ms) and identities: what dedupe promises to remember. limit: see the module.
+    ledger: the topic's name. window (ms) and identities: what dedupe promises to remember. limit: see the module. aside: topics
+    that transactions write to and that are not judged.
     """
 
     def __init__(
@@ -105,8 +106,10 @@ class Verifier:
         identities: int,
         span: Span | None = None,
         limit: int = LIMIT,
+        aside: Collection[str] = (),
     ) -> None:
         """Nothing was read."""
+        self._aside = {linker.tag(topic) for topic in aside}
         self._span = span or Span()
         self._linker = linker
         self._entries = _Entries(ledger)
@@ -342,7 +345,7 @@ class Verifier:
         since = self._deleted()
         for link, ordinal in zip(self._left[::2], self._left[1::2], strict=True):
             entry = self._entries.of(ordinal)
-            if not self._entries.stricts[entry]:
+            if not self._entries.stricts[entry] or link >> BITS in self._aside:
                 continue
             topic = names.get(link >> BITS)
             if topic is None:

@@ -70,7 +70,7 @@ def gaps_fill(
     request = None if gap is not None else _of_span(config, gateway or "", since or "", until)
     gaps, last = _latest(config)
     request = request or _of_gap(config, gaps, gap or "")
-    running = _runs(config)
+    running = runs(config)
     if not running and no_wait:
         raise click.UsageError("no bridge runs that it could be left to")
     offset = requests.send(config, request)
@@ -80,7 +80,7 @@ def gaps_fill(
     _say("a bridge runs: it was asked" if running else "no bridge runs: this command takes its place")
     mark = f"/requested/{offset}/"
     count = 1 if gap is not None else config.lanes.count
-    with _host(config, needed=not running) as ended:
+    with host(config, needed=not running) as ended:
         found = _follow(config, last, lambda one: one == gap if gap is not None else mark in one, count, ended)
     for one in found:
         if as_json:
@@ -159,7 +159,7 @@ def _follow(
     raise Unreachable("ended before the gap was judged", where="gaps fill")
 
 
-def _runs(config: Config) -> bool:
+def runs(config: Config) -> bool:
     """Whether a bridge of this name is active: something comes to its ledger."""
     from bridge import kafka, topics
     from bridge.ledger import RESIGN, EntryCodec
@@ -188,8 +188,8 @@ def _runs(config: Config) -> bool:
 
 
 @contextmanager
-def _host(config: Config, *, needed: bool) -> Iterator[Callable[[], bool]]:
-    """Where no bridge runs, one that fills gaps and does nothing else; yields whether it has ended."""
+def host(config: Config, *, needed: bool) -> Iterator[Callable[[], bool]]:
+    """Where no bridge runs, one that does what was asked for and nothing else; yields whether it has ended."""
     if not needed:
         yield lambda: False
         return

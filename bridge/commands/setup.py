@@ -211,13 +211,13 @@ def topics_apply(*, path: Path, as_json: bool) -> None:
 @click.option(
     "--for",
     "uses",
-    type=click.Choice(("run", "apply", "verify", "fill", "read")),
+    type=click.Choice(("run", "apply", "verify", "fill", "replay", "read")),
     multiple=True,
     default=("run",),
     show_default=True,
     help="What the user is for; may be repeated. run: run and check (with topics.create: true it makes topics too)."
-    " apply: topics plan and apply. verify: verify. fill: gaps list, and gaps fill while a bridge runs. read: tail,"
-    " dead-letters and consumers.",
+    " apply: topics plan and apply. verify: verify. fill: gaps list, and gaps fill while a bridge runs. replay:"
+    " dead-letters list, show, and replay while a bridge runs. read: tail, dead-letters list and show, consumers.",
 )
 @click.option(
     "--user", metavar="NAME", help="The user's name in Kafka; else sasl.username of the configuration, or feedbridge."

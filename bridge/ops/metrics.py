@@ -80,6 +80,9 @@ class Metrics:
         self.dead_letters: Final = self._counter(
             "dead_letters", "Frames that could not become a record, by reason.", ["gateway", "reason"]
         )
+        self.dead_letters_replayed: Final = self._counter(
+            "dead_letters_replayed", "Dead letters that were replayed, by what came of them.", ["gateway", "outcome"]
+        )
         self.gaps: Final = self._counter(
             "gaps", "Time spans for which frames may be missing, by cause.", ["gateway", "cause"]
         )

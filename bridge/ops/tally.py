@@ -72,11 +72,16 @@ class Tally:
             metrics.gaps_judged.labels(gateway, state).inc(number)
         for received, number in Counter(batch.received).items():
             metrics.latency_seconds.observe(max(now - received, 0) / 1000, count=number)
+        self._replayed(pipeline)
         self.journal()
         window = pipeline.window
         metrics.window_identities.labels(self._lane).set(len(window))
         oldest = window.oldest()
         metrics.window_seconds.labels(self._lane).set(0 if oldest is None else max(now - oldest, 0) / 1000)
+
+    def _replayed(self, pipeline: Pipeline) -> None:
+        for (gateway, outcome), number in pipeline.drain_replayed().items():
+            self._metrics.dead_letters_replayed.labels(gateway, outcome.replace(" ", "_")).inc(number)
 
     def journal(self) -> None:
         """Say how full the journal is."""

@@ -19,10 +19,12 @@ from confluent_kafka.admin import AclBinding, AclOperation
 from bridge import acls, requests
 from bridge.catalog import Catalog
 from bridge.check import check_kafka
+from bridge.commands.filling import runs
 from bridge.config import Config
 from bridge.errors import BridgeError, Refused
 from bridge.finding import Finding
 from bridge.kafka import Admin
+from bridge.mortuary import Mortuary
 from bridge.proof import prove
 from bridge.properties import typed
 from bridge.requests import Request
@@ -266,7 +268,7 @@ def test_whoever_makes_topics_needs_no_more(secured: SecuredKafka, topic_prefix:
 
 
 async def test_readers_need_no_more(secured: SecuredKafka, topic_prefix: str, tmp_path: Path) -> None:
-    """`verify`, `tail` and a request to a running bridge pass, each with its own rights; and no reader may write."""
+    """`verify`, `tail`, and requests to a running bridge pass, each with its own rights; and no reader may write."""
     await asyncio.to_thread(make, secured, topic_prefix)
     async with TickTockSim(seed=1, rate=200) as sim:
         given = configuration(
@@ -275,13 +277,16 @@ async def test_readers_need_no_more(secured: SecuredKafka, topic_prefix: str, tm
         async with BridgeHere(given, tmp_path / "bridge") as bridge:
             await bridge.received(200, gateway="cs2")
             await bridge.drained()
-    auditor, reader, operator = (client(secured, topic_prefix, user=each) for each in ("auditor", "reader", "operator"))
+    auditor, reader, operator, replayer = (
+        client(secured, topic_prefix, user=each) for each in ("auditor", "reader", "operator", "deployer")
+    )
     read = select(plan(reader, CATALOG), ["cs2"])
     secured.grant(
         [
             *needed(auditor, Use.VERIFY, user="auditor"),
             *needed(reader, Use.READ, user="reader", read=read),
             *needed(operator, Use.FILL, user="operator"),
+            *needed(replayer, Use.REPLAY, user="deployer"),
         ]
     )
 
@@ -290,6 +295,14 @@ async def test_readers_need_no_more(secured: SecuredKafka, topic_prefix: str, tm
 
     def tailed() -> list[Any]:
         return list(tail(reader, [each.name for each in read], Decoder([]), start="beginning", follow=False))
+
+    def replayed() -> tuple[bool, int]:
+        with Mortuary(replayer, CATALOG) as mortuary:
+            assert mortuary.receipts().since is None
+            [letter] = mortuary.letters("cs2", {0: [0]})
+            assert letter.value is None
+            mortuary.may_write()
+        return runs(replayer), requests.send(replayer, Request(gateway="cs2", letters={0: [0]}))
 
     def requested() -> int:
         return requests.send(operator, Request(gateway="cs2", since=1, until=2))
@@ -301,12 +314,17 @@ async def test_readers_need_no_more(secured: SecuredKafka, topic_prefix: str, tm
     assert len(records) > 100
     offset = await asyncio.to_thread(settled, lambda: outcome(requested), lambda one: isinstance(one, int))
     assert isinstance(offset, int)
+    asked = await asyncio.to_thread(settled, lambda: outcome(replayed), lambda one: not isinstance(one, BridgeError))
+    assert not isinstance(asked, BridgeError), asked
+    assert asked[0] is False, "no bridge runs"
     # None of them has the rights of another.
     question = Request(gateway="cs2", since=1, until=2)
     for user in (auditor, reader):
         assert isinstance(await asyncio.to_thread(outcome, partial(requests.send, user, question)), Refused)
     strange = tail(operator, [read[0].name], Decoder([]), start="beginning", follow=False)
     assert isinstance(await asyncio.to_thread(outcome, lambda: list(strange)), Refused)
+    with Mortuary(auditor, CATALOG) as mortuary:
+        assert isinstance(await asyncio.to_thread(outcome, mortuary.may_write), Refused)
     # A topic that may not be seen is no proof that its records are lost.
     lost = next(each for each in needed(auditor, Use.VERIFY, user="auditor") if each.name.endswith("match.updated"))
     secured.revoke(lost)

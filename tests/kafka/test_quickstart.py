@@ -72,7 +72,7 @@ async def test_the_quick_start_from_the_first_block_to_the_last(
     assert "standby" in told["JOURNAL=./journal-2 PORT=8082"]
     assert "active" in told["kill -9"]
     assert "each record is published once" in told["feedbridge verify"]
-    assert "reason:" in told["feedbridge dead-letters"]
+    assert "\nreason " in told["feedbridge dead-letters"]
 
 
 #: Runs command lines, one after the other in one process, and says how each ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import pytest
@@ -26,6 +27,7 @@ import yaml
 import bridge.check
 import bridge.config
 import bridge.kafka
+import bridge.mortuary
 import bridge.proof
 import bridge.registry
 import bridge.status
@@ -42,11 +44,13 @@ from bridge.frame import Disposition
 from bridge.ops import logs
 from bridge.ops.redaction import redactor
 from bridge.proof import Proof
+from bridge.receipt import Place
 from bridge.registry import Difference, Registration
 from bridge.survey import Survey
 from bridge.tail import Seen
 from bridge.topics import TopicState
 from bridge.verdict import Kind, Verdict, Violation
+from bridge.witness import Laid
 from tests.profiling import profiled
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +177,6 @@ def test_commands_not_built_do_not_appear() -> None:
         "check", "config", "dead-letters", "demo", "gaps", "profile", "run", "schemas", "simulate", "status", "tail",
         "topics", "verify",
     }  # fmt: skip
-    assert not {"replay"} & {name for path, _ in EVERY for name in path}
 
 
 @pytest.mark.parametrize(
@@ -560,24 +563,67 @@ def test_tail_prints_records(run: Run, config: str, tailed: list[dict[str, Any]]
     assert "cs2.dead-letters" not in tailed[1]["topics"]
 
 
-def test_dead_letters_are_listed_and_shown(run: Run, config: str, tailed: list[dict[str, Any]]) -> None:
-    """The list says place, reason and field; one is shown by its place, with what it is in no way obeyed."""
+def test_dead_letters_are_listed(run: Run, config: str, tailed: list[dict[str, Any]]) -> None:
+    """Place, reason, field and what it is about, then how many of each reason; chosen ones alone, if that is wished."""
     row = json.loads(run("dead-letters", "list", "-c", config, "cs2", "--json")[1])
-    assert (row["place"], row["reason"], row["path"], row["bytes"]) == (
+    assert (row["place"], row["reason"], row["path"], row["key"], row["bytes"]) == (
         "cs2.dead-letters[0]@3",
         "wrong_type",
         "data.id",
+        "cs2",
         10,
     )
     assert tailed[0]["topics"] == ["cs2.dead-letters"]
     assert not tailed[0]["follow"]
-    assert "expected long" in run("dead-letters", "list", "-c", config)[1]
+    out = run("dead-letters", "list", "-c", config)[1]
+    assert "data.id: expected long" in out
+    assert out.splitlines()[-1] == "1 dead letters: wrong_type 1"
+    for words in (("--reason", "not_json"), ("--type", "x"), ("--since", "1h"), ("--gateway", "cs2", "--type", "y")):
+        assert run("dead-letters", "list", "-c", config, *words)[1] == "0 dead letters\n"
+    assert json.loads(run("dead-letters", "list", "-c", config, "--limit", "5", "--json")[1]) == row
+    assert run("dead-letters", "list", "-c", config, "nonsense")[0] == 2
+
+
+@pytest.fixture
+def _laid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be that dead letter."""
+
+    class Mortuary:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def letters(self, gateway: str, wanted: dict[int, list[int]]) -> list[Laid]:
+            """One at offset 3, nothing elsewhere."""
+            [(partition, [offset])] = wanted.items()
+            place = Place(gateway, partition, offset)
+            value = LETTER.value if offset == 3 else None
+            return [Laid(place=place, value=value, key="cs2", headers=LETTER.headers)]
+
+    monkeypatch.setattr(bridge.mortuary, "Mortuary", Mortuary)
+
+
+@pytest.mark.usefixtures("_laid")
+def test_a_dead_letter_is_shown(run: Run, config: str) -> None:
+    """Why it is one, what would come of it now, and its bytes, which are in no way obeyed; a place without one is bad data."""
     shown = run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3")[1].splitlines()
-    assert "reason: wrong_type" in shown
+    assert "reason    wrong_type" in shown
+    assert "field     data.id" in shown
+    assert any(line.startswith("now       still a dead letter: not_json") for line in shown)
     assert shown[-1] == '{"no\\x1b": \\xff}'
+    found = json.loads(run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3", "--json")[1])
+    assert (found["now"]["reason"], found["now"]["topics"]) == ("not_json", [])
+    assert base64.b64decode(found["base64"]) == LETTER.value
+    for place in ("cs2.dead-letters[0]@4", "other.dead-letters[0]@3", "nonsense"):
+        assert run("dead-letters", "show", "-c", config, place)[0] == 65
 
 
-@pytest.mark.usefixtures("tailed")
+@pytest.mark.usefixtures("_laid")
 def test_dead_letter_byte_for_byte(config: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """--raw writes the original bytes and nothing else."""
     with pytest.raises(SystemExit):
@@ -585,11 +631,13 @@ def test_dead_letter_byte_for_byte(config: str, capfdbinary: pytest.CaptureFixtu
     assert capfdbinary.readouterr().out == LETTER.value
 
 
-@pytest.mark.usefixtures("tailed")
-def test_dead_letter_that_is_not_there(run: Run, config: str) -> None:
-    """A place without one is bad data, a gateway that does not exist a usage error."""
-    assert run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@4")[0] == 65
-    assert run("dead-letters", "list", "-c", config, "nonsense")[0] == 2
+@pytest.mark.parametrize(
+    "words",
+    [[], ["cs2.dead-letters[0]@3", "--gateway", "cs2"], ["--request", "1", "--dry-run"], ["--request", "1", "x"]],
+)
+def test_a_replay_must_be_told_what(run: Run, config: str, words: list[str]) -> None:
+    """Never all there is by accident, and no two ways of choosing at once."""
+    assert run("dead-letters", "replay", "-c", config, *words)[0] == 2
 
 
 # verify, gaps

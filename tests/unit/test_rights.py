@@ -30,13 +30,13 @@ def words(rights_: list[Right]) -> dict[str, str]:
 
 
 def test_a_run_writes_and_reads_what_it_must() -> None:
-    """Records are written, the ledger is read too, requests are only read; nothing is made."""
+    """Records are written; the ledger, requests and dead letters are read too; nothing is made."""
     given = words(found(Use.RUN))
     assert given["p.cs2.match.updated"] == "DescribeConfigs Write"
-    assert given["p.wallet.dead-letters"] == "DescribeConfigs Write"
+    assert given["p.wallet.dead-letters"] == "DescribeConfigs Read Write"
     assert given["p.feedbridge.main.gaps"] == "DescribeConfigs Write"
     assert given["p.feedbridge.main.ledger"] == "DescribeConfigs Read Write"
-    assert given["p.feedbridge.main.requests"] == "DescribeConfigs Read"
+    assert given["p.feedbridge.main.requests"] == "DescribeConfigs Read Write"
     assert given["p.feedbridge.main."] == "Write"
     assert "" not in given
     assert "Create" not in " ".join(given.values())
@@ -55,8 +55,9 @@ def test_transactional_ids_are_those_of_the_installation() -> None:
     """By prefix: lanes, those of older plans, and `check`; never those of an installation whose name begins alike."""
     [right] = [each for each in found(Use.RUN) if each.kind is Kind.TRANSACTIONAL_ID]
     assert (right.name, right.prefixed) == ("p.feedbridge.main.", True)
-    [right] = [each for each in found(Use.FILL) if each.kind is Kind.TRANSACTIONAL_ID]
-    assert right.name == "p.feedbridge.main.requests-", "whoever asks for something can't fence a lane"
+    for use in (Use.FILL, Use.REPLAY):
+        [right] = [each for each in found(use) if each.kind is Kind.TRANSACTIONAL_ID]
+        assert right.name == "p.feedbridge.main.requests-", "whoever asks for something can't fence a lane"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,11 @@ def test_transactional_ids_are_those_of_the_installation() -> None:
         (Use.FILL, Role.DATA, ""),
         (Use.FILL, Role.GAPS, "Read"),
         (Use.FILL, Role.REQUESTS, "Write"),
+        (Use.FILL, Role.DEAD_LETTERS, ""),
+        (Use.REPLAY, Role.DATA, ""),
+        (Use.REPLAY, Role.DEAD_LETTERS, "Read"),
+        (Use.REPLAY, Role.LEDGER, "Read"),
+        (Use.REPLAY, Role.REQUESTS, "Read Write"),
     ],
 )
 def test_others_have_less(use: Use, role: Role, operations: str) -> None:
@@ -95,4 +101,4 @@ def test_uses_add_up_without_what_is_implied() -> None:
     given = found(Use.RUN, Use.APPLY, Use.VERIFY)
     assert len({(each.kind, each.name) for each in given}) == len(given)
     assert words(given)["p.cs2.match.updated"] == "Create DescribeConfigs Read Write"
-    assert words(given)["p.feedbridge.main.requests"] == "Create DescribeConfigs Read"
+    assert words(given)["p.feedbridge.main.requests"] == "Create DescribeConfigs Read Write"
