@@ -82,6 +82,8 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(WAIT, f"Reading the ledger before anything is published{_which(recovering, lanes)}.")
 
 
+#: Counts of what is more than a keep-alive.
+_SOMETHING: Final = ("published", "duplicates", "unchanged", "dead_letters")
 _SAFE: Final = "What comes waits in the journal."
 
 
@@ -163,7 +165,7 @@ def _good(status: Mapping[str, Any]) -> Finding:
         others = {lane["active"] for lane in standby if lane.get("active")}
         who = f" for {_list(sorted(each[:8] for each in others))}, which publishes" if others else ""
         return Finding(GOOD, f"All is well: this process stands by{who}.")
-    if not any(gateway.get("received") for gateway in status["gateways"]):
+    if not any(gateway.get(name) for gateway in status["gateways"] for name in _SOMETHING):
         return Finding(WAIT, f"Connected to {_list(gateways)}, but nothing has come yet.")
     where = f", and this process stands by{_which(standby, status['lanes'])}" if standby else ""
     return Finding(GOOD, f"All is well: frames of {_list(gateways)} flow to Kafka{where}.")

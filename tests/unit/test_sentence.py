@@ -18,7 +18,7 @@ def gateway(name: str = "cs2", **changes: Any) -> dict[str, Any]:
     """One that is well."""
     return {
         "name": name, "connected": True, "refused": False, "last_frame": NOW - 100, "detail": None, "connections": [],
-        "rejected": [], "received": 10, **changes,
+        "rejected": [], "received": 10, "published": 8, **changes,
     }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
     ),
     (
         "nothing yet",
-        {"gateways": [gateway(received=0, last_frame=None)]},
+        {"gateways": [gateway(published=0)]},
         WAIT,
         "Connected to cs2, but nothing has come yet.",
         None,

@@ -57,13 +57,17 @@ function tiles(status) {
   return el("dl", { class: "tiles" },
     fact("Frames a second", rate(now), `${count(sum("received"))} received`),
     fact("Records published", count(sum("published")), `${count(sum("duplicates"))} duplicates dropped`),
-    fact("Socket to commit", took(latency.p50), `99 of 100 within ${took(latency.p99)}`),
-    fact("Transaction", took(transaction.p50), `99 of 100 within ${took(transaction.p99)}`),
+    fact("Socket to commit", took(latency.p50), within(latency)),
+    fact("Transaction", took(transaction.p50), within(transaction)),
     el("div", {}, el("dt", {}, "Journal"), el("dd", {}, fill < 0.0005 ? "0 %" : `${(fill * 100).toFixed(1)} %`,
       el("meter", { min: 0, max: 1, high: 0.5, optimum: 0, value: fill.toFixed(3), "aria-label": "Journal fill" }),
       el("small", { class: "dim" }, `${count(journal.frames)} frames wait; ${bytes(journal.bytes)} of ${bytes(journal.max_bytes)}`))),
-    fact("Gaps open", count(open), `${count((status.gaps ?? []).length)} remembered`),
+    fact("Gaps open", count(open), (status.gaps ?? []).length ? `${count(status.gaps.length)} remembered` : "none remembered"),
     fact("Dead letters", count(sum("dead_letters")), "since the start"));
+}
+
+function within({ p99 }) {
+  return typeof p99 === "number" ? `99 of 100 within ${took(p99)}` : "nothing in the last minute";
 }
 
 function lanes(status) {
