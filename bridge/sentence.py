@@ -30,6 +30,8 @@ PATIENCE: Final = 15_000
 FILLING: Final = 0.5
 #: The goal for 99 of 100 frames, socket to commit (s).
 LATE: Final = 0.5
+#: A process younger than this (ms) may still be working off what has waited.
+SETTLED: Final = 5 * 60_000
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -125,7 +127,7 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
     gaps = status.get("gaps", ())
     for gap in gaps:
         if gap["state"] in {"lost", "partly"} and now - (gap["until"] or now) < LOST_FOR:
-            what = "are lost" if gap["state"] == "lost" else "are only partly had again"
+            what = "are lost" if gap["state"] == "lost" else "were recovered only in part"
             yield Finding(WARNING, f"Frames of {gap['gateway']} {_span(gap, now)} {what}.", "FeedbridgeGapLost")
     for gap in gaps:
         if gap["state"] == "open" and gap["until"] is not None:
@@ -147,7 +149,7 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
             "FeedbridgeDeadLetters",
         )
     latency = status.get("last_minute", {}).get("latency", {}).get("p99")
-    if latency is not None and latency > LATE:
+    if latency is not None and latency > LATE and now - status["started"] > SETTLED:
         yield Finding(WARNING, f"Records are late: one in a hundred by more than {LATE:g} s.", "FeedbridgeLatencyHigh")
 
 

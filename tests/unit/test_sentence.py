@@ -228,7 +228,7 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         "gap partly filled",
         {"gaps": [gap(state="partly")]},
         WARNING,
-        "Frames of cs2 between 07:58:30 and 07:59:00 UTC are only partly had again.",
+        "Frames of cs2 between 07:58:30 and 07:59:00 UTC were recovered only in part.",
         "GapLost",
     ),
     ("gap filled", {"gaps": [gap(state="filled")]}, GOOD, "All is well: frames of cs2 flow to Kafka.", None),
@@ -259,6 +259,13 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         WARNING,
         "Records are late: one in a hundred by more than 0.5 s.",
         "LatencyHigh",
+    ),
+    (
+        "late at first",
+        {"last_minute": {"latency": {"p99": 9.0}}, "started": NOW - 4 * MINUTE},
+        GOOD,
+        "All is well: frames of cs2 flow to Kafka.",
+        None,
     ),
     (
         "reload refused",
