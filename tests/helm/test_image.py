@@ -110,6 +110,16 @@ def test_it_runs_as_its_user_in_a_folder_it_cannot_write(image: Path) -> None:
     assert len(json.loads(listed.stdout)) > 25
 
 
+def test_the_page_and_the_runbooks_are_in_it(image: Path) -> None:
+    """The live page is served from the package alone."""
+    (folder,) = image.glob("lib/python3*/site-packages/bridge/ops")
+    checkout = ROOT / "bridge/ops/page"
+    assert {each.name for each in (folder / "page").iterdir()} == {each.name for each in checkout.iterdir()}
+    assert (folder / "runbooks/FeedbridgeNoCommits.md").read_text() == (
+        ROOT / "docs/runbooks/FeedbridgeNoCommits.md"
+    ).read_text()
+
+
 def test_every_user_may_read_it_and_none_may_write(image: Path) -> None:
     """The image's user is not its owner."""
     for path in image.rglob("*"):
