@@ -173,7 +173,10 @@ def _escaped(found: re.Match[str]) -> str:
 _BAD: Final = "bold red"
 #: What has a place of its own; the rest is listed as it is.
 _SHOWN: Final = frozenset(
-    {"name", "instance", "version", "started", "now", "ready", "reason", "lanes", "gateways", "reload"}
+    {
+        *("name", "instance", "version", "started", "now", "ready", "reason", "lanes", "gateways", "reload"),
+        *("well", "waiting", "types", "gaps", "dead_letters"),
+    }
 )
 #: Counts of a gateway, and what their columns are called.
 _COUNTS: Final = {

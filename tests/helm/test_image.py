@@ -56,7 +56,7 @@ def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
     assert ignore[0] == "*"
     let_in = {line[1:] for line in ignore if line.startswith("!")}
     copied = {
-        word.split("/")[0]
+        next((each for each in let_in if word == each or word.startswith(f"{each}/")), word)
         for line in DOCKERFILE.splitlines()
         if line.startswith("COPY ") and "--from" not in line
         for word in line.split()[1:-1]
@@ -69,7 +69,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the image copies from its build stage, made by the same script."""
     work = tmp_path_factory.mktemp("image")
     source, folder = work / "src", work / "feedbridge"
-    for name in ("requirements", "image", "native", "bridge", "schemas", "pyproject.toml", "README.md", "LICENSE"):
+    parts = ("requirements", "image", "native", "bridge", "schemas", "docs/runbooks")
+    for name in (*parts, "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
@@ -107,6 +108,16 @@ def test_it_runs_as_its_user_in_a_folder_it_cannot_write(image: Path) -> None:
     listed = as_its_user(image / "bin/feedbridge", "schemas", "list", "--json", cwd=image)
     assert listed.returncode == 0, listed.stderr
     assert len(json.loads(listed.stdout)) > 25
+
+
+def test_the_page_and_the_runbooks_are_in_it(image: Path) -> None:
+    """The live page is served from the package alone."""
+    (folder,) = image.glob("lib/python3*/site-packages/bridge/ops")
+    checkout = ROOT / "bridge/ops/page"
+    assert {each.name for each in (folder / "page").iterdir()} == {each.name for each in checkout.iterdir()}
+    assert (folder / "runbooks/FeedbridgeNoCommits.md").read_text() == (
+        ROOT / "docs/runbooks/FeedbridgeNoCommits.md"
+    ).read_text()
 
 
 def test_every_user_may_read_it_and_none_may_write(image: Path) -> None:
