@@ -408,7 +408,7 @@ class Service:
         reports = kafka.Reports()
         name = topics.transactional_id(self.config, lane)
         return Publisher(
-            kafka.producer(self.config, transactional_id=name, reports=reports),
+            kafka.producer(self.config, transactional_id=name, lane=lane, reports=reports),
             transactional_id=name,
             reports=reports,
             waiting=waiting,
@@ -417,7 +417,7 @@ class Service:
 
     def _reader(self, partition: int) -> LedgerReader:
         reports = kafka.Reports()
-        consumer = kafka.consumer(self.config, role="ledger", reports=reports)
+        consumer = kafka.consumer(self.config, role="ledger", lane=partition, reports=reports)
         topic = topics.own_name(self.config, Role.LEDGER)
         return LedgerReader(consumer, self._ledger_codec, topic=topic, partition=partition, reports=reports)
 
