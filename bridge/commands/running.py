@@ -142,30 +142,40 @@ def demo(*, seconds: float | None, rate: int, kafka: str | None) -> None:
         "feedbridge status -c feedbridge.yaml",
         "feedbridge status --url http://127.0.0.1:8080 --watch",
         "feedbridge status --url http://127.0.0.1:8080 --json",
+        "feedbridge status -c feedbridge.yaml > /dev/null || echo not well",
     ],
 )
 @maybe_config_option
 @click.option("--url", metavar="URL", help="Where the bridge listens; else http.listen of the configuration.")
 @click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@click.option("--types", is_flag=True, help="Also a table of all types of frames.")
 @json_option
-def status(*, path: Path | None, url: str | None, watch: bool, as_json: bool) -> None:
-    """Show how a running bridge is: its lanes, gateways and journal.
+@click.pass_context
+def status(ctx: click.Context, *, path: Path | None, url: str | None, watch: bool, types: bool, as_json: bool) -> None:
+    """Show how a running bridge is, beginning with one sentence.
 
-    Without URL and configuration the bridge is looked for at 127.0.0.1:8080.
+    Then what else there is to say, lanes, gateways, latency, journal, gaps and dead letters. Ends with 0 where all is well, with
+    1 where not. Without URL and configuration the bridge is looked for at 127.0.0.1:8080.
     """
+    from bridge import panel, terminal
     from bridge import status as bridge_status
-    from bridge import terminal
 
     if url is None:
         listen = load(path).http.listen if path else "127.0.0.1:8080"
         if listen is None:
             raise ConfigError("the bridge listens nowhere (null)", where="http", mend="set http.listen, or give --url")
         url = bridge_status.url_of(listen)
+    if watch and not as_json:
+        bridge_status.live(url, terminal.console(), types=types)
+    if watch:
+        for found in bridge_status.watch(url):
+            terminal.row(found)
+    found = bridge_status.fetch(url)
     if as_json:
-        for found in bridge_status.watch(url) if watch else [bridge_status.fetch(url)]:
-            (terminal.row if watch else terminal.document)(found)
+        terminal.document(found)
     else:
-        bridge_status.show(url, terminal.console(), forever=watch)
+        bridge_status.show(found, terminal.console(), types=types)
+    ctx.exit(0 if panel.well(found) else 1)
 
 
 @click.group(cls=Group)

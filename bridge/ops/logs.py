@@ -12,6 +12,7 @@ gateway which is down for a night does not fill a disk.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -82,7 +83,7 @@ def configure(
     level = _LEVELS[settings.level]
     console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
     handler = _Handler(stream, clock=clock, later=later or _in_a_thread)
-    handler.setFormatter(_formatter(console=console, colors=stream.isatty()))
+    handler.setFormatter(_formatter(console=console, colors=_colors(stream)))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -106,6 +107,11 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _colors(stream: TextIO) -> bool:
+    """Whether a person sees it who has not asked for no colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 #: Calls a function in so many seconds, and returns what stops it.

@@ -785,9 +785,21 @@ def test_status_asks_the_address_of_the_configuration(run: Run, config: str, mon
 
     monkeypatch.setattr(bridge.status, "fetch", fetch)
     assert json.loads(run("status", "--url", "http://h:1", "--json")[1]) == {"name": "main"}
-    assert run("status", "-c", config)[1].startswith("main")
+    assert "main" in run("status", "-c", config)[1]
     run("status")
     assert asked == ["http://h:1", "http://127.0.0.1:8080", "http://127.0.0.1:8080"]
+
+
+@pytest.mark.parametrize(("level", "code"), [("good", 0), ("wait", 1), ("warning", 1), ("bad", 1)])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_status_ends_with_0_where_all_is_well(
+    level: str, code: int, form: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with 1 where not: for scripts. It is no error, so standard error stays empty."""
+    monkeypatch.setattr(bridge.status, "fetch", lambda _: {"well": [{"level": level, "text": "so it is"}]})
+    found, out, err = run("status", *form)
+    assert (found, err) == (code, "")
+    assert "so it is" in out
 
 
 def test_status_of_a_bridge_that_listens_nowhere(run: Run, tmp_path: Path) -> None:

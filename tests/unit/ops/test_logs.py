@@ -85,6 +85,21 @@ def test_console_on_a_terminal() -> None:
         assert not stream.getvalue().startswith("{")
 
 
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_those_who_want_them(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, coloured: bool
+) -> None:
+    """On a terminal, but not with NO_COLOR."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    logs.configure(Settings(), stream=stream)
+    structlog.get_logger("bridge.test").warning("reconnecting", gateway="cs2")
+    assert ("\x1b[" in stream.getvalue()) == coloured
+
+
 def test_libraries_go_the_same_way() -> None:
     """What is logged through the standard library comes out as an event too."""
     stream = io.StringIO()
