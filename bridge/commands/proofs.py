@@ -46,7 +46,7 @@ def verify(*, path: Path, since: str | None, until: str | None, as_json: bool) -
 
     config = load(path)
     span = span_of(since, until)
-    with progress_bar() as progress:
+    with progress_bar(as_json=as_json) as progress:
         proof = prove(config, load_catalog(), decoder_of(config), span=span, progress=progress)
     if as_json:
         terminal.document({"since": span.since, "until": span.until, **_facts(proof)})

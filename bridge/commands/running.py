@@ -19,11 +19,13 @@ from bridge.commands.command import (
     load,
     maybe_config_option,
 )
+from bridge.commands.progress import progress_bar
 from bridge.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
     import asyncio
 
+    from bridge.proof import Progress
     from bridge.service import Service
     from bridge.sim import Simulator
 
@@ -268,7 +270,7 @@ def _simulate(
 
     import msgspec
 
-    from bridge.sim import FeedKnobs, run_simulator
+    from bridge.sim import FeedKnobs
     from bridge.sim.feed import Broker
 
     host, _, port = listen.rpartition(":")
@@ -283,21 +285,18 @@ def _simulate(
     }
     if key:
         options["api_key"] = key
+
     try:
         broker = None
         if amqp is not None:
             replays = msgspec.convert(dict(_pairs(feed, "--feed")), FeedKnobs, strict=False)
             broker = Broker(url=amqp, exchange=exchange, feed=replays)
-        asyncio.run(
-            run_simulator(
-                kind,
-                broker=broker,
-                faults={name: _number(value) for name, value in _pairs(faults, "--fault")},
-                knobs=dict(_pairs(knobs, "--knob")),
-                ready=lambda sim: _say_where(sim, as_json=as_json),
-                **options,
-            )
-        )
+        options |= {
+            "broker": broker,
+            "faults": {name: _number(value) for name, value in _pairs(faults, "--fault")},
+            "knobs": dict(_pairs(knobs, "--knob")),
+        }
+        asyncio.run(_simulated(kind, options, limit=limit, as_json=as_json))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     except ConnectionError as error:
@@ -305,6 +304,40 @@ def _simulate(
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"can't listen on {listen}: {why}", mend="name another address with --listen") from error
+
+
+async def _simulated(
+    kind: Literal["ticktock", "predictstreet"], options: dict[str, Any], *, limit: int | None, as_json: bool
+) -> None:
+    """Run a simulator; with a limit, and on a terminal, show how many of its frames were made."""
+    import asyncio
+
+    from bridge.sim import run_simulator
+
+    counting: list[asyncio.Task[None]] = []
+    with progress_bar(as_json=as_json or limit is None) as tell:
+
+        def ready(sim: Simulator) -> None:
+            _say_where(sim, as_json=as_json)
+            if tell is not None and limit is not None:
+                counting.append(asyncio.create_task(_count(sim, limit, tell)))
+
+        try:
+            await run_simulator(kind, ready=ready, **options)
+        finally:
+            for task in counting:
+                task.cancel()
+            await asyncio.gather(*counting, return_exceptions=True)
+
+
+async def _count(sim: Simulator, limit: int, tell: Progress) -> None:
+    """Tell how many frames of the limit there were, until all were."""
+    import asyncio
+
+    while sim.produced < limit:
+        tell("frames made", sim.produced, limit)
+        await asyncio.sleep(0.2)
+    tell("frames made", limit, limit)
 
 
 def _say_where(sim: Simulator, *, as_json: bool) -> None:

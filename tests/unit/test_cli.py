@@ -406,7 +406,7 @@ def test_topics_apply_says_what_it_did(
 ) -> None:
     """A line for each topic with how it differs; exit 1 if the bridge can't run with one."""
 
-    def apply(_: Any, plan: Any) -> list[TopicState]:
+    def apply(_: Any, plan: Any, **_more: Any) -> list[TopicState]:
         return [
             TopicState(plan=plan[0], state="created"),
             TopicState(plan=plan[1], state="differs", differences=("partitions: 3, not 6",), unusable=unusable),
