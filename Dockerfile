@@ -19,6 +19,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY native native
 COPY bridge bridge
 COPY schemas schemas
+COPY docs/runbooks docs/runbooks
 RUN ["sh", "image/build.sh", "program", "/opt/feedbridge"]
 
 FROM python:${PYTHON}

@@ -1,5 +1,5 @@
 # Everything a developer runs. Needs Python 3.11+ and make; the tests also need a JDK (17+), Maven (3.8+), Go, Node, and
-# RabbitMQ, Prometheus and kcat or Debian's apt to fetch them with. With a C compiler frames take less CPU.
+# RabbitMQ, Prometheus, Chromium and kcat or Debian's apt to fetch them with. With a C compiler frames take less CPU.
 
 PYTHON ?= python3
 # More options for the lock files, e.g. make lock LOCK=--upgrade
@@ -8,6 +8,7 @@ LOCK ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
+AXE := .cache/axe/installed
 JAVA := .cache/java-example/built
 CODE := bridge native/hook.py tests bench helm/values_schema.py ops/dashboard.py examples/gateway/tally_feed
 
@@ -35,10 +36,10 @@ servers: ## Kafka, Apicurio Registry, RabbitMQ, Prometheus and kcat for the test
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
 	@$(BIN)/feedbridge demo
 
-test: ## all tests: unit tests, the chart, the model, those on a real Kafka and a real registry, then kills and outages
+test: ## all tests: unit tests, the chart, the model, those on a real Kafka, a real registry and in a real browser, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/unit tests/helm tests/model -n 2
-	@$(BIN)/python -m pytest tests/kafka -n 3 --dist loadscope
+	@$(BIN)/python -m pytest tests/kafka tests/browser -n 3 --dist loadscope
 	@$(BIN)/python -m pytest tests/chaos
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
@@ -59,13 +60,19 @@ format: install ## format the code, mend what lint can mend, make what is genera
 bench: install servers ## throughput, CPU, latency and memory, against a bare loop of the same components; layouts and headers
 	@$(BIN)/python -m bench
 
-tools: $(NODE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, promtool, the AsyncAPI parser, the Java example
+tools: $(NODE) $(AXE) $(JAVA) ## what tests judge with, into .cache: helm, helm-docs, promtool, Chromium, axe, the AsyncAPI parser, the Java example
 	@$(PYTHON) -m tests.helm.tools fetch
-	@$(PYTHON) tests/servers/fetch.py fetch prometheus
+	@$(PYTHON) tests/servers/fetch.py fetch prometheus chromium
 
 $(NODE): tests/asyncapi/package-lock.json
 	@mkdir -p $(@D)
 	@cp tests/asyncapi/package.json tests/asyncapi/package-lock.json tests/asyncapi/validate.js $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(AXE): tests/browser/package-lock.json
+	@mkdir -p $(@D)
+	@cp tests/browser/package.json tests/browser/package-lock.json $(@D)
 	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
@@ -78,8 +85,8 @@ $(JAVA): examples/java/pom.xml $(wildcard examples/java/src/main/java/*.java)
 chart: install tools ## lint, render and judge the Helm chart and the image, offline once installed
 	@$(BIN)/python -m pytest tests/helm -n 2
 
-soak: install servers ## the tests in their full form: hours
-	@$(BIN)/python -m pytest tests/unit tests/model tests/kafka tests/chaos --soak
+soak: install servers tools ## the tests in their full form: hours
+	@$(BIN)/python -m pytest tests/unit tests/model tests/kafka tests/browser tests/chaos --soak
 
 lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the newest versions)
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from bridge.frame import Record
 
 if TYPE_CHECKING:
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
 
 #: Longest `detail` and `path`, in characters.
 DETAIL: Final = 500
+
+
+class Buried(msgspec.Struct, frozen=True):
+    """What may be shown of a dead letter: nothing that the gateway sent but the names on the way to the field to blame.
+
+    at: when it was received, ms since the epoch. type: of the catalog.
+    """
+
+    at: int
+    gateway: str
+    type: str
+    reason: str
+    path: str | None
 
 
 def dead_letter(

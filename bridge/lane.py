@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from bridge.batch import Batch
     from bridge.journal import Journal
+    from bridge.ledger import Gap
     from bridge.ledger_reader import LedgerReader
     from bridge.ops.tally import Tally
     from bridge.pipeline import Pipeline
@@ -134,8 +135,9 @@ class Lane:
         #: By the clock, the time of the last sign of life, and of the last commit.
         self.beat = self._clock()
         self.committed_at: float | None = None
+        self._last_commit: int | None = None
         self.since = parts.now()
-        self._memory = parts.memory()
+        self._memory = self._read = parts.memory()
         self._outages = parts.outages(self._memory)
         self._position = 0
         #: Frames in one transaction at most, and when (monotonic) more may be tried.
@@ -177,10 +179,23 @@ class Lane:
             "since": self.since,
             "trouble": self.trouble,
             "last_commit_seconds_ago": ago,
+            "last_commit": self._last_commit,
+            "active": self._active(),
             "identities": len(self._memory.window),
             "position": self._position,
             "behind": max(self._parts.journal.end - self._position, 0),
         }
+
+    def gaps(self) -> list[Gap]:
+        """The gaps that it knows of; read from any thread."""
+        return self._outages.gaps() if self.role == ACTIVE else list(self._read.gaps.values())
+
+    def _active(self) -> str | None:
+        """The instance that publishes the lane, as far as is known."""
+        last = self._read.last
+        if self.role == ACTIVE:
+            return self._parts.instance
+        return last.instance if last is not None and last.kind != RESIGN else None
 
     def run(self) -> None:
         """Stand by, take over, publish; again and again."""
@@ -239,7 +254,7 @@ class Lane:
         Returns what the ledger tells and what it has not shown.
         """
         parts, watch, journal = self._parts, self._watch, self._parts.journal
-        memory = parts.memory()
+        memory = self._read = parts.memory()
         since = self._seek(reader, memory)
         self._course = Course(generation=parts.generation, lanes=parts.lanes)
         begin(parts, self._course, reader, memory, since=since, alive=self._alive)
@@ -386,7 +401,8 @@ class Lane:
         """Note that a transaction is committed; returns when (monotonic, s)."""
         self.committed_at = self._clock()
         self._parts.journal.confirm()
-        self._parts.tally.committed(self._parts.now())
+        self._last_commit = self._parts.now()
+        self._parts.tally.committed(self._last_commit)
         return self.committed_at
 
     def _next_batch(self, publisher: Publisher) -> Batch:

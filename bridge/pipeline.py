@@ -6,6 +6,7 @@ ledger entry must say. No socket, no clock, no Kafka: the same frames, window an
 
 from __future__ import annotations
 
+from collections import deque
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ import xxhash
 from bridge import dedupe, native
 from bridge.batch import Batch, Undisposed
 from bridge.cursors import REQUESTS
-from bridge.dead_letter import dead_letter
+from bridge.dead_letter import Buried, dead_letter
 from bridge.dedupe import ORDER, TRIPLE
 from bridge.encoder import Encoder, Fresh
 from bridge.errors import BadFrame
@@ -51,6 +52,8 @@ LAG: Final = 2000
 #: For so long (ms) after a takeover, frames may still arrive that are older than what the process before published: a
 #: line may be slow. Not longer: a gateway whose clock was set back must not be held back by what it said before.
 WARY: Final = 10_000
+#: So many dead letters are remembered to be shown.
+BURIED: Final = 20
 #: Events that begin or end an outage of an own connection, see `bridge.recovery`.
 _OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
 #: What stands in place of a sighting.
@@ -87,6 +90,7 @@ class Pipeline:
         #: Positions whose dead letter Kafka refused too: it goes without the bytes, which are kept aside.
         self.unfit: set[int] = set()
         self.dead: dict[tuple[str, str], int] = {}
+        self._buried: deque[Buried] = deque(maxlen=BURIED)
         self._handover = Handover()
         #: Position at which the handover ends, until it has.
         self._settles = -1
@@ -183,6 +187,12 @@ class Pipeline:
         """Return (gateway, reason) → dead letters since the last call and begin anew."""
         dead, self.dead = self.dead, {}
         return dead
+
+    def drain_buried(self) -> list[Buried]:
+        """Return the last dead letters since the last call and begin anew."""
+        buried = list(self._buried)
+        self._buried.clear()
+        return buried
 
     def drain_orphans(self) -> dict[str, int]:
         """Return gateway → frames passed over since the last call, because the configuration no longer has it."""
@@ -564,6 +574,9 @@ class Pipeline:
         batch.records.append(record)
         batch.owners.append(position)
         self.dead[gateway.gateway, bad.reason] = self.dead.get((gateway.gateway, bad.reason), 0) + 1
+        counts = gateway.called(known).counts
+        counts.dead += 1
+        self._buried.append(Buried(frame.received, gateway.gateway, counts.type, bad.reason, bad.path))
 
 
 def _arrived(frame: Frame, memory: Memory) -> Frame:

@@ -18,7 +18,7 @@ active next asks again. A ``request`` asks for a time anew, by hand.
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import fastavro
@@ -55,6 +55,8 @@ ASKED: Final = "the gateway is being asked"
 OWN_TIME: Final = 10_000
 #: How often (ms) it is looked after what the ledger must be told again.
 REMIND: Final = 60_000
+#: Gaps that were filled are shown for as long as there are so few after them.
+_SHOWN: Final = 50
 #: The causes that the gap schema knows.
 CAUSES: Final = (
     "disconnect",
@@ -141,6 +143,7 @@ class Outages:
         self.said_so_far = 0
         self._reminded: dict[tuple[str, str] | str, int] = {}
         self._remind_at = 0
+        self._filled: deque[Gap] = deque(maxlen=_SHOWN)
         #: (gateway, cause) → gaps opened since the last `drain_opened`.
         self._opened: dict[tuple[str, str], int] = {}
         #: (gateway, state) → gaps judged since the last `drain_judged`.
@@ -289,6 +292,10 @@ class Outages:
             ):
                 records.append(self._close(gap, gap.until, filled=True, said=at))
         return [*records, *self.progress(at)]
+
+    def gaps(self) -> list[Gap]:
+        """The newest word on all gaps that are remembered, the last that were filled among them. For any thread."""
+        return [*self._filled, *self._gaps.values()]
 
     def drain(self, position: int, now: int | None = None) -> list[Connection]:
         """Return the connections that changed or had frames since the last call, for the ledger entry.
@@ -444,6 +451,8 @@ class Outages:
         if gap.state != OPEN and (before is None or before.state != gap.state):
             self._judged[gap.gateway, gap.state] = self._judged.get((gap.gateway, gap.state), 0) + 1
         keep(self._gaps, gap)
+        if gap.state == FILLED:
+            self._filled.append(gap)
         self.said_so_far += 1
         self._news[gap.id] = gap
         self._touched.pop(gap.id, None)

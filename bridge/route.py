@@ -70,6 +70,7 @@ class Counts(msgspec.Struct):
     duplicates: int = 0
     collisions: int = 0
     superseded: int = 0
+    dead: int = 0
 
 
 class Sighting(msgspec.Struct, gc=False):
@@ -176,6 +177,10 @@ class Ways:
     def lost(self) -> Way:
         """The way of frames whose type can't be made out."""
         return self._unknown[UNKNOWN]
+
+    def called(self, name: str | None) -> Way:
+        """The way of a type of the catalog; that of the lost for any other name."""
+        return self._known.get(name or "", self.lost)
 
     def sight(self, frame: Frame) -> AnySighting | None:
         """Read a frame; None for what is consumed and never published. Raises `BadFrame`. Counts it."""

@@ -37,8 +37,10 @@ from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
 from bridge.link import Linker
 from bridge.ops import http
+from bridge.ops.census import Census
 from bridge.ops.metrics import Metrics
 from bridge.ops.tally import Tally
+from bridge.overview import overview
 from bridge.pipeline import MAX_VALUE, Pipeline
 from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner
@@ -97,6 +99,7 @@ class Service:
         self._catalog = catalog or Catalog.load(extra=schemas())
         self._plan = topics.plan(config, self._catalog)
         self._now = now
+        self._census = Census(self.metrics, now=now)
         self._receive = receive
         self._started = now()
         self._beat = monotonic()
@@ -222,37 +225,28 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` shows."""
-        journal = self._journals
-        gateways = []
-        for gateway in self._gateways:
-            found: dict[str, Any] = msgspec.to_builtins(gateway.status())
-            found["received"] = int(self.metrics.total("frames_received_total", gateway=gateway.name))
-            found["published"] = int(self.metrics.total("records_published_total", gateway=gateway.name))
-            found["duplicates"] = int(self.metrics.total("frames_duplicate_total", gateway=gateway.name))
-            found["unchanged"] = int(self.metrics.total("frames_unchanged_total", gateway=gateway.name))
-            found["filling"] = self._filling.status(gateway.name)
-            found["dead_letters"] = int(self.metrics.total("dead_letters_total", gateway=gateway.name))
-            gateways.append(found)
         ready, why = self.ready()
-        return {
-            "name": self.config.name,
-            "instance": self.instance,
-            "version": __version__,
-            "started": self._started,
-            "now": self._now(),
-            "ready": ready,
-            "reason": why,
-            "lanes": [lane.status() for lane in self._lanes]
-            or [{"lane": lane, "role": RECOVERING, "trouble": self._waiting} for lane in journal or self._held],
-            "gateways": gateways,
-            "reload": self.reloaded(),
-            "journal": {
-                "frames": journal.frames if journal else 0,
-                "bytes": journal.size if journal else 0,
-                "max_bytes": self.config.journal.max_bytes,
-                "full": journal.full if journal else False,
+        return overview(
+            {
+                "name": self.config.name,
+                "instance": self.instance,
+                "version": __version__,
+                "started": self._started,
+                "now": self._now(),
+                "ready": ready,
+                "reason": why,
+                "reload": self.reloaded(),
             },
-        }
+            gateways=self._gateways,
+            lanes=self._lanes,
+            waiting=self._waiting,
+            held=self._journals or self._held,
+            journals=self._journals,
+            max_bytes=self.config.journal.max_bytes,
+            filling={each.name: self._filling.status(each.name) for each in self._gateways},
+            census=self._census,
+            metrics=self.metrics,
+        )
 
     def configure(self, config: Config, change: Change) -> None:
         """Go by another configuration, whose differences are known to be such that a running bridge can take."""
@@ -478,7 +472,7 @@ class Service:
                 desk=filling.desk(number),
                 chance=random.random,
                 oversize=Path(config.journal.path) / "oversize",
-                tally=Tally(self.metrics, journals, lane=number),
+                tally=Tally(self.metrics, journals, self._census, lane=number),
             )
         )
 

@@ -45,7 +45,7 @@ class Fleet:
     """The sockets of the gateway `name`; what they share, and what they amount to.
 
     idle: it is all right to have no socket, nothing is on. note: what the operator should know beside what the sockets
-    say. rejected: subscriptions that were not accepted. apart: each socket has a subject of its own, so one that is
+    say. sees, lacks: see `GatewayStatus`. rejected: subscriptions that were not accepted. apart: each socket has a subject of its own, so one that is
     refused leaves the gateway live with the others.
     """
 
@@ -71,6 +71,8 @@ class Fleet:
         self.log: FilteringBoundLogger = (log or structlog.get_logger(__name__)).bind(gateway=name)
         self.idle = False
         self.note: str | None = None
+        self.sees: list[str] | None = None
+        self.lacks: list[str] = []
         self.rejected: list[RejectedSubscription] = []
         self._apart = apart
         self._kind = kind
@@ -226,6 +228,8 @@ class Fleet:
             detail=self._refused or trouble or kept or self.note or absent,
             connections=connections,
             rejected=list(self.rejected),
+            sees=self.sees,
+            lacks=self.lacks,
         )
 
     def _states(self) -> set[State]:

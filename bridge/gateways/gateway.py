@@ -137,7 +137,8 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     connected: all its connections are up, those apart whose stream does not exist, or whose wallet is refused while
     others go on. last_frame: ms since the epoch.
-    refused: its key is, and will not be tried again.
+    refused: its key is, and will not be tried again. sees: what the key may see, as far as the gateway has said; lacks: what
+    of all there is it may not.
     """
 
     name: str
@@ -149,6 +150,8 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None
     connections: list[ConnectionStatus]
     rejected: list[RejectedSubscription]
+    sees: list[str] | None = None
+    lacks: list[str] = []
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,7 +153,16 @@ class PredictStreet(Gateway):
                 for name, subscriber in self._subscribers.items()
                 for refusal in subscriber.refused
             ],
+            sees=self._sees(),
         )
+
+    def _sees(self) -> list[str] | None:
+        """The channels that are subscribed to, with how many ids; None before the first was answered."""
+        ids: dict[str, set[str]] = {}
+        for subscriber in self._subscribers.values():
+            for each in subscriber.agreement.held.values():
+                ids.setdefault(each.channel, set()).update(each.ids)
+        return [f"{name} ({len(of):,})" if of else name for name, of in sorted(ids.items())] or None
 
     async def check(self) -> list[Finding]:
         """Read the markets, then open each connection and subscribe once."""

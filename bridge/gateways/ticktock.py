@@ -266,6 +266,7 @@ class TickTock(Gateway):
             missing = _missing(whoami)
             self._fleet.log.info("gateway_scopes", scopes=whoami.scopes, sports=whoami.sport_allowlist)
             self._fleet.note = None
+            self._fleet.sees, self._fleet.lacks = sorted(whoami.scopes), missing
             if missing:
                 self._fleet.note = f"the key does not cover {', '.join(missing)}: such frames will never come"
                 self._fleet.log.warning("gateway_frames_not_covered", types=missing)

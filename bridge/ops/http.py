@@ -6,17 +6,15 @@ body is read, and every answer forbids the browser to guess, frame or load anyth
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Awaitable, Callable
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
 
 from bridge.errors import ConfigError
+from bridge.ops import pages
+from bridge.ops.events import Events
 from bridge.ops.redaction import redactor
 
 if TYPE_CHECKING:
@@ -29,6 +27,7 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Server": "feedbridge",
+    "Content-Security-Policy": pages.POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -94,15 +93,14 @@ def _application(
     healthy: Callable[[], bool],
     metrics: Metrics,
 ) -> web.Application:
-    page, policy = _page()
+    def snapshot() -> str:
+        # Last line of defence: no field of a status may hold a secret, and none that is known leaves here.
+        return redactor.known(msgspec.json.encode(status()).decode())
 
-    async def show_page(_: web.Request) -> web.Response:
-        return web.Response(text=page, content_type="text/html")
+    events = Events(snapshot)
 
     async def show_status(_: web.Request) -> web.Response:
-        # Last line of defence: no field of a status may hold a secret, and none that is known leaves here.
-        text = redactor.known(msgspec.json.encode(status()).decode())
-        return web.Response(text=text, content_type="application/json")
+        return web.Response(text=snapshot(), content_type="application/json")
 
     async def show_metrics(_: web.Request) -> web.Response:
         text, kind = metrics.exposition()
@@ -118,15 +116,20 @@ def _application(
 
     async def finish(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(_HEADERS)
-        response.headers["Content-Security-Policy"] = policy
 
     app = web.Application(middlewares=[_read_only])
-    app.router.add_get("/", show_page)
+    app.router.add_routes(pages.routes(snapshot))
     app.router.add_get("/api/status", show_status)
+    app.router.add_get("/api/events", events.serve)
     app.router.add_get("/metrics", show_metrics)
     app.router.add_get("/healthz", show_health)
     app.router.add_get("/readyz", show_ready)
     app.on_response_prepare.append(finish)
+
+    async def close(_: web.Application) -> None:
+        await events.close()
+
+    app.on_shutdown.append(close)
     return app
 
 
@@ -141,22 +144,3 @@ async def _read_only(
 
 def _line(text: str, *, good: bool) -> web.Response:
     return web.Response(text=" ".join(redactor.text(text).split()) + "\n", status=200 if good else 503)
-
-
-def _page() -> tuple[str, str]:
-    """Return the page and the policy that lets exactly its own script and style run."""
-    page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    script, style = _digest(page, "script"), _digest(page, "style")
-    policy = (
-        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return page, policy
-
-
-def _digest(page: str, element: str) -> str:
-    found = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
-    if found is None:
-        message = f"page.html has no <{element}>"
-        raise ValueError(message)
-    return "sha256-" + base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()

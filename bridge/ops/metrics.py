@@ -169,6 +169,18 @@ class Metrics:
         return Histogram(PREFIX + name, text, registry=self.registry)
 
 
+def quantile(part: float, counts: Sequence[int], bounds: Sequence[float] = BUCKETS) -> float | None:
+    """The value (s) below which `part` (0 to 1) of the counted ones lie, as Prometheus reckons; None of nothing."""
+    rank, below, lower = part * sum(counts), 0, 0.0
+    if not rank:
+        return None
+    for count, bound in zip(counts, bounds, strict=False):
+        if below + count >= rank:
+            return lower + (bound - lower) * (rank - below) / count
+        below, lower = below + count, bound
+    return lower
+
+
 class Histogram(Collector):
     """A histogram that takes many equal values at once; prometheus_client's own takes one at a time.
 
@@ -193,6 +205,11 @@ class Histogram(Collector):
         with self._lock:
             self._counts[place] += count
             self._sum += seconds * count
+
+    def counts(self) -> list[int]:
+        """How many values lay in each bucket, so far; the last is the one without end."""
+        with self._lock:
+            return self._counts.copy()
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
         """Name the family without reading it, so that the registry can refuse a second of the same name."""

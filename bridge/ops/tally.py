@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bridge.batch import Batch
     from bridge.journals import Journals
+    from bridge.ops.census import Census
     from bridge.ops.metrics import Metrics
     from bridge.pipeline import Pipeline
     from bridge.recovery import Outages
 
 
 class Tally:
-    """Called by a lane's thread; the metrics themselves are thread-safe. journal: what waits, of all lanes."""
+    """Called by a lane's thread; metrics and census themselves are thread-safe. journal: what waits, of all lanes."""
 
-    def __init__(self, metrics: Metrics, journal: Journals, *, lane: int) -> None:
+    def __init__(self, metrics: Metrics, journal: Journals, census: Census, *, lane: int) -> None:
         """Feed `metrics`; a counter that never counted is 0 there, so that its first step shows as an increase."""
         self._metrics = metrics
+        self._census = census
         metrics.lane_fenced.labels(lane)
         metrics.journal_limit_bytes.set(journal.max_bytes)
         self._journal = journal
@@ -47,14 +49,17 @@ class Tally:
 
     def observed(self, pipeline: Pipeline) -> None:
         """Take what a standby has read."""
-        for counts in pipeline.drain():
+        found = pipeline.drain()
+        for counts in found:
             self._metrics.frames_received.labels(counts.gateway, counts.type).inc(counts.received)
+        self._census.take(found)
         self.journal()
 
     def batch(self, pipeline: Pipeline, outages: Outages, batch: Batch, now: int) -> None:
         """Take what one committed batch did. now: ms since the epoch."""
         metrics = self._metrics
-        for counts in pipeline.drain():
+        found = pipeline.drain()
+        for counts in found:
             metrics.frames_received.labels(counts.gateway, counts.type).inc(counts.received)
             if counts.published:
                 metrics.records_published.labels(counts.gateway, counts.type).inc(counts.published)
@@ -72,6 +77,7 @@ class Tally:
             metrics.gaps_judged.labels(gateway, state).inc(number)
         for received, number in Counter(batch.received).items():
             metrics.latency_seconds.observe(max(now - received, 0) / 1000, count=number)
+        self._census.take(found, pipeline.drain_buried())
         self.journal()
         window = pipeline.window
         metrics.window_identities.labels(self._lane).set(len(window))

@@ -215,7 +215,9 @@ def place(one: Published) -> str:
 def told(fault: Fault, published: Sequence[Published]) -> str:
     """The fault with the headers of the records that it names."""
     named = [one for one in published if place(one) in (fault.where, fault.detail.rpartition(" ")[2])]
-    return "\n  ".join([str(fault), *(f"{place(one)} {one.key!r} {one.timestamp} {dict(one.headers)}" for one in named)])
+    return "\n  ".join(
+        [str(fault), *(f"{place(one)} {one.key!r} {one.timestamp} {dict(one.headers)}" for one in named)]
+    )
 
 
 def outdated(published: Sequence[Published], late: set[str]) -> int:

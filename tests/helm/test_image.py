@@ -56,7 +56,7 @@ def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
     assert ignore[0] == "*"
     let_in = {line[1:] for line in ignore if line.startswith("!")}
     copied = {
-        word.split("/")[0]
+        next((each for each in let_in if word == each or word.startswith(f"{each}/")), word)
         for line in DOCKERFILE.splitlines()
         if line.startswith("COPY ") and "--from" not in line
         for word in line.split()[1:-1]
@@ -69,7 +69,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the image copies from its build stage, made by the same script."""
     work = tmp_path_factory.mktemp("image")
     source, folder = work / "src", work / "feedbridge"
-    for name in ("requirements", "image", "native", "bridge", "schemas", "pyproject.toml", "README.md", "LICENSE"):
+    parts = ("requirements", "image", "native", "bridge", "schemas", "docs/runbooks")
+    for name in (*parts, "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:

@@ -26,8 +26,9 @@ SERVERS: Final = ("kafka", "apicurio")
 RABBITMQ: Final = "rabbitmq"
 KCAT: Final = "kcat"
 PROMETHEUS: Final = "prometheus"
+CHROMIUM: Final = "chromium"
 #: What comes from Debian's packages.
-DEBIAN: Final = (RABBITMQ, KCAT, PROMETHEUS)
+DEBIAN: Final = (RABBITMQ, KCAT, PROMETHEUS, CHROMIUM)
 
 #: What RabbitMQ needs of Erlang, besides itself; apt checks their signatures.
 _RABBITMQ_PACKAGES: Final = (
@@ -39,6 +40,9 @@ _RABBITMQ_PACKAGES: Final = (
 )  # fmt: skip
 
 _KCAT_PACKAGES: Final = ("kcat", "librdkafka1", "libyajl2")
+#: A browser without letters would show boxes.
+_CHROMIUM_PACKAGES: Final = ("chromium", "fonts-dejavu-core", "fonts-roboto-unhinted")
+_CHROMIUM_PROGRAM: Final = "usr/lib/chromium/chromium"
 
 #: Pinned, as another plugin may lay the files out differently.
 _GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
@@ -95,10 +99,28 @@ def fetch_prometheus() -> Path:
     return _debian(PROMETHEUS, (PROMETHEUS,), lambda root: (root / "usr/bin/promtool").exists()) / "usr/bin"
 
 
-def _debian(name: str, packages: Sequence[str], complete: Callable[[Path], bool]) -> Path:
+def fetch_chromium() -> tuple[Path, dict[str, str]]:
+    """Return the path of Chromium and what must be added to its environment. Raises FetchError."""
+    folder = _debian(CHROMIUM, _CHROMIUM_PACKAGES, lambda root: (root / _CHROMIUM_PROGRAM).exists(), needed=True)
+    if folder == Path("/"):
+        return folder / _CHROMIUM_PROGRAM, {}
+    fonts = folder / "fonts.conf"
+    if not fonts.exists():
+        places = "".join(f"<dir>{each}</dir>" for each in ("/usr/share/fonts", folder / "usr/share/fonts"))
+        names = "".join(f"<family>{each}</family>" for each in ("Roboto", "DejaVu Sans"))
+        first = "".join(
+            f"<alias><family>{each}</family><prefer>{names}</prefer></alias>" for each in ("system-ui", "sans-serif")
+        )
+        fonts.write_text(f"<fontconfig>{places}{first}<cachedir>{folder / 'fonts.cache'}</cachedir></fontconfig>\n")
+    libraries = sorted({str(each.parent) for each in folder.glob("usr/lib/*-linux-*/**/*.so*")})
+    return folder / _CHROMIUM_PROGRAM, {"LD_LIBRARY_PATH": ":".join(libraries), "FONTCONFIG_FILE": str(fonts)}
+
+
+def _debian(name: str, packages: Sequence[str], complete: Callable[[Path], bool], *, needed: bool = False) -> Path:
     """The root under which packages of Debian are: the machine's, or a folder of the cache.
 
-    No package is installed and no right is needed: apt downloads and checks, dpkg unpacks. Raises FetchError.
+    needed: with all that they need and this machine lacks. No package is installed and no right is needed: apt downloads
+    and checks, dpkg unpacks. Raises FetchError.
     """
     if complete(Path("/")):
         return Path("/")
@@ -108,8 +130,12 @@ def _debian(name: str, packages: Sequence[str], complete: Callable[[Path], bool]
         if not folder.is_dir():
             fresh = folder.with_suffix(".part")
             shutil.rmtree(fresh, ignore_errors=True)
-            (fresh / "packages").mkdir(parents=True)
-            _run([_program("apt-get", needs), "-qq", "download", *packages], fresh / "packages", needs)
+            (fresh / "packages/partial").mkdir(parents=True)
+            way = ["download"]
+            if needed:
+                way = ["install", "--yes", "--download-only", "--reinstall", "--no-install-recommends"]
+                way += ["--option=Debug::NoLocking=1", f"--option=Dir::Cache::archives={fresh / 'packages'}"]
+            _run([_program("apt-get", needs), "-qq", *way, *packages], fresh / "packages", needs)
             for package in (fresh / "packages").glob("*.deb"):
                 _run([_program("dpkg-deb", needs), "--extract", str(package), str(fresh)], fresh, needs)
             shutil.rmtree(fresh / "packages")
@@ -134,14 +160,19 @@ def lock(server: str) -> None:
 
 
 def main() -> int:
-    """``fetch [SERVER…]`` (the default: all) or ``lock [SERVER…]``; errors are one line on stderr."""
+    """``fetch [SERVER…]`` (the default: all that serve) or ``lock [SERVER…]``; errors are one line on stderr."""
     parser = argparse.ArgumentParser(description="Gets the servers that the tests run against.")
     parser.add_argument("action", choices=("fetch", "lock"), nargs="?", default="fetch")
     parser.add_argument(
-        "servers", nargs="*", metavar="server", help=f"of {', '.join((*SERVERS, *DEBIAN))}; the default is all"
+        "servers",
+        nargs="*",
+        metavar="server",
+        help=f"of {', '.join((*SERVERS, *DEBIAN))}; the default is all but {CHROMIUM}",
     )
     options = parser.parse_args()
-    servers = options.servers or (SERVERS if options.action == "lock" else (*SERVERS, *DEBIAN))
+    servers = options.servers or (
+        SERVERS if options.action == "lock" else (*SERVERS, *(each for each in DEBIAN if each != CHROMIUM))
+    )
     if unknown := set(servers) - {*SERVERS, *(() if options.action == "lock" else DEBIAN)}:
         parser.error(f"no such server: {', '.join(sorted(unknown))}")
     try:
@@ -240,6 +271,7 @@ _FETCH: Final[dict[str, Callable[[], object]]] = {
     RABBITMQ: fetch_rabbitmq,
     KCAT: fetch_kcat,
     PROMETHEUS: fetch_prometheus,
+    CHROMIUM: fetch_chromium,
 }
 
 

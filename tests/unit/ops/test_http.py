@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
-from importlib import resources
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from bridge.errors import ConfigError
@@ -16,7 +17,7 @@ from bridge.ops import http
 from bridge.ops.metrics import Metrics
 from bridge.ops.redaction import redactor
 
-PATHS = ["/", "/api/status", "/metrics", "/healthz", "/readyz"]
+PATHS = ["/", "/api/status", "/metrics", "/healthz", "/readyz", "/page/main.js", "/runbooks/FeedbridgeNoCommits"]
 
 
 class Bridge:
@@ -122,21 +123,33 @@ async def test_host_is_not_trusted(client: aiohttp.ClientSession, host: str) -> 
             assert host not in str(answer.headers)
 
 
-async def test_page_loads_nothing_from_elsewhere(client: aiohttp.ClientSession) -> None:
-    """The page needs no other host, has no inline handler, and builds its content as text."""
-    async with client.get("/") as answer:
-        page = await answer.text()
-    assert not re.search(r"https?://|//[a-z]|src=|@import|url\(", re.sub(r"^\s*// .*$", "", page, flags=re.MULTILINE))
-    assert not re.search(r"\son[a-z]+=|innerHTML|outerHTML|document\.write|insertAdjacentHTML|eval\(|\sstyle=", page)
-    assert "prefers-color-scheme: dark" in page
+async def test_events_are_a_stream_of_the_status(client: aiohttp.ClientSession, bridge: Bridge) -> None:
+    """`/api/events` says at once what `/api/status` would, as a server-sent event."""
+    async with client.get("/api/events") as answer:
+        assert answer.content_type == "text/event-stream"
+        assert await answer.content.readuntil(b"\n\n") == b"retry: 2000\n\n"
+        told = await answer.content.readuntil(b"\n\n")
+    assert msgspec.json.decode(told.removeprefix(b"data: ")) == bridge.facts
 
 
-def test_policy_allows_exactly_the_page_s_own_code() -> None:
-    """One script and one style, named by their hashes; a changed page changes the policy."""
-    page, policy = http._page()
-    assert page == resources.files("bridge.ops").joinpath("page.html").read_text(encoding="utf-8")
-    assert page.count("<script") == page.count("<style") == 1
-    assert len(re.findall(r"'sha256-[A-Za-z0-9+/]{43}='", policy)) == 2
+async def test_open_pages_do_not_hold_up_the_end(bridge: Bridge) -> None:
+    """A bridge that stops ends its streams at once, whoever listens."""
+    runner = await http.serve(
+        "127.0.0.1:0", status=bridge.status, ready=bridge.ready, healthy=bridge.healthy, metrics=Metrics()
+    )
+    async with aiohttp.ClientSession(http.address(runner)) as session, session.get("/api/events") as answer:
+        async with asyncio.timeout(0.9):  # what the server would wait
+            await runner.cleanup()
+        assert b"data: " in await answer.read()
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/index.html", "/page/..%2fhttp.py", "/page/", "/runbooks/README", "/runbooks/x"]
+)
+async def test_only_the_page_s_own_files(client: aiohttp.ClientSession, path: str) -> None:
+    """A name is looked up among the files that were read at the start, never on the disk."""
+    async with client.get(path) as answer:
+        assert answer.status == 404
 
 
 async def test_known_secrets_do_not_leave(client: aiohttp.ClientSession, bridge: Bridge) -> None:
