@@ -140,8 +140,8 @@ def _login(path: tuple[str | int, ...]) -> bool:
 
 def configure_logs(*, level: str, form: str = "auto") -> None:
     """Set logging up; ``--log-level`` has the last word over `level`."""
-    from bridge.config import LogSettings
     from bridge.ops import logs
+    from bridge.ops.settings import LogSettings
 
     logs.configure(LogSettings.model_validate({"level": log_level() or level, "format": form}))
 

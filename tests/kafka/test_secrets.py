@@ -21,6 +21,7 @@ import pytest
 from bridge.sim import Key, PredictStreetSim, Simulator, TickTockSim
 from bridge.sim.keys import PREDICTSTREET_SCOPES, TICKTOCK_SCOPES
 from tests.audit import collect
+from tests.collector import Collector
 from tests.kafka.conftest import Kafka, Registry
 from tests.running import BridgeProcess, configuration, predictstreet, ticktock, until
 from tests.servers.rabbitmq import PASSWORD as AMQP_PASSWORD
@@ -35,7 +36,8 @@ CS2_KEY = f'ttk_live_{MARKER}+/="one'
 MARKETS_KEY = f"ps_test_0123456789abcdef_{MARKER}{'x' * 37}"
 KAFKA_PASSWORD = f"{MARKER}-kafka&p%ss"
 REGISTRY_PASSWORD = f"{MARKER}-registry:p@ss"
-SECRETS = (CS2_KEY, MARKETS_KEY, KAFKA_PASSWORD, REGISTRY_PASSWORD, AMQP_PASSWORD)
+OTLP_TOKEN = f"{MARKER}-otlp/token="
+SECRETS = (CS2_KEY, MARKETS_KEY, KAFKA_PASSWORD, REGISTRY_PASSWORD, AMQP_PASSWORD, OTLP_TOKEN)
 #: The password is a secret wherever it stands; the marker itself would not show in base64.
 FORMS = (
     MARKER,
@@ -77,6 +79,14 @@ def test_the_search_finds_a_secret_in_every_spelling() -> None:
 
 
 @pytest.fixture
+def collector() -> Iterator[Collector]:
+    """One that lets nobody in, so that each request has something to be told of."""
+    with Collector() as found:
+        found.status = 401
+        yield found
+
+
+@pytest.fixture
 def broker(tmp_path: Path) -> Iterator[RabbitMQ]:
     """One that is TickTock's."""
     with RabbitMQ(tmp_path / "rabbitmq") as found:
@@ -85,7 +95,7 @@ def broker(tmp_path: Path) -> Iterator[RabbitMQ]:
 
 
 async def test_nothing_tells_a_secret(
-    kafka: Kafka, registry: Registry, broker: RabbitMQ, topic_prefix: str, tmp_path: Path
+    kafka: Kafka, registry: Registry, broker: RabbitMQ, *, collector: Collector, topic_prefix: str, tmp_path: Path
 ) -> None:
     """A run with everything that may go wrong, and every command that shows something, at log level debug.
 
@@ -129,6 +139,9 @@ async def test_nothing_tells_a_secret(
             "url": f"{scheme}://bridge:{quote(REGISTRY_PASSWORD, safe='')}@{address}",
             "register": True,
         }
+        config["telemetry"] = {
+            "otlp": {"endpoint": collector.url, "interval": "1s", "headers": {"Authorization": f"Bearer {OTLP_TOKEN}"}}
+        }
         async with BridgeProcess(config, tmp_path / "bridge", level="info") as bridge:
             await bridge.ready()
             assert "debug" not in {event["level"] for event in bridge.events()}
@@ -148,6 +161,8 @@ async def test_nothing_tells_a_secret(
             await cs2.revoke()
             assert await bridge.end() == 77
             places["output"] = bridge.output().encode()
+    assert collector.requests[0][1]["authorization"] == f"Bearer {OTLP_TOKEN}"
+    assert b"telemetry_failing" in places["output"]
     for name in ("journal", "."):
         for file in (bridge.folder / name).iterdir():
             if file.is_file() and file != bridge.file:
