@@ -122,8 +122,8 @@ def load(path: Path, *, log_as_configured: bool = False, secrets: bool = True) -
     from bridge import config, settings
     from bridge.ops.redaction import redactor
 
-    if not log_as_configured and log_level() is None:
-        logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
+    if not log_as_configured:
+        quiet_kafka()
     loaded = config.load(path, environ=os.environ, **({} if secrets else {"spare": _login}))
     redactor.add(*settings.secrets(loaded))
     configure_logs(
@@ -131,6 +131,12 @@ def load(path: Path, *, log_as_configured: bool = False, secrets: bool = True) -
         form=loaded.log.format if log_as_configured else "auto",
     )
     return loaded
+
+
+def quiet_kafka() -> None:
+    """Log nothing of librdkafka unless ``--log-level`` asks for it: what matters of it is in the command's own error."""
+    if log_level() is None:
+        logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
 
 
 def _login(path: tuple[str | int, ...]) -> bool:

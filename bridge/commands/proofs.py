@@ -23,7 +23,7 @@ SHOWN: Final = 10
 
 @click.command(
     cls=Command,
-    short_help="Prove from Kafka that nothing is doubled, missing or out of order.",
+    short_help="Prove that nothing is doubled, missing or out of order.",
     examples=[
         "feedbridge verify -c feedbridge.yaml",
         "feedbridge verify -c feedbridge.yaml --since 1h",

@@ -18,6 +18,7 @@ from bridge.commands.command import (
     json_option,
     load,
     maybe_config_option,
+    quiet_kafka,
 )
 from bridge.commands.progress import progress_bar
 from bridge.errors import ConfigError, Unreachable
@@ -133,13 +134,14 @@ def demo(*, seconds: float | None, rate: int, kafka: str | None) -> None:
 
     from bridge import demo as show
 
+    quiet_kafka()
     configure_logs(level="error")
     asyncio.run(show.run(seconds=seconds, rate=rate, kafka=kafka))
 
 
 @click.command(
     cls=Command,
-    short_help="Show how a running bridge is.",
+    short_help="Say whether all is well with a running bridge.",
     examples=[
         "feedbridge status -c feedbridge.yaml",
         "feedbridge status --url http://127.0.0.1:8080 --watch",

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from bridge import __version__
 from bridge.errors import ConfigError
@@ -33,15 +35,16 @@ except ImportError as missing:
     ) from None
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Sample
 
     from bridge.ops.settings import OtlpSettings
 
 PATH: Final = "/v1/metrics"
-#: Seconds at most for one request with all its repetitions.
+#: Seconds for one request with all its repetitions, at most and at least: with less than a second try the exporter does not say
+#: why it failed.
 _PATIENCE: Final = 10.0
+_IMPATIENCE: Final = 3.0
 #: Seconds for the last word at the end.
 _LAST: Final = 1.5
 #: Suffixes of names that tell the unit.
@@ -84,7 +87,7 @@ class Telemetry:
         self._exporter = OTLPMetricExporter(
             endpoint=endpoint(settings),
             headers={header: value.reveal() for header, value in settings.headers.items()},
-            timeout=min(settings.interval, _PATIENCE),
+            timeout=min(max(settings.interval, _IMPATIENCE), _PATIENCE),
         )
         self._failing = False
         self._over = threading.Event()
@@ -105,12 +108,18 @@ class Telemetry:
         _LOGGER.removeFilter(self._said)
 
     def send(self) -> bool:
-        """Send all metrics as they are; whether the collector took them."""
-        self._said.text = None
+        """Send all metrics as they are; whether the collector took them. Logs where that is another answer than the last."""
+        reason = self.offer()
+        self._tell(reason)
+        return reason is None
+
+    def offer(self) -> str | None:
+        """Send all metrics as they are; None where the collector took them, else why not, in one line without secrets."""
+        self._said.forget()
         data = metrics_data(self._registry.collect(), resource=self._resource, began=self._began, now=self._now())
-        taken = self._exporter.export(data) is model.MetricExportResult.SUCCESS
-        self._tell(failing=not taken)
-        return taken
+        if self._exporter.export(data) is model.MetricExportResult.SUCCESS:
+            return None
+        return redactor.text(_in_short(self._said.text or "it did not take the metrics"))
 
     def _run(self) -> None:
         while not self._over.wait(self._settings.interval):
@@ -122,17 +131,24 @@ class Telemetry:
         try:
             self.send()
         except Exception as error:  # noqa: BLE001 - told and counted as a failure, and tried again
-            self._said.text = f"{type(error).__name__}: {error}"
-            self._tell(failing=True)
+            self._tell(redactor.text(f"{type(error).__name__}: {error}"))
 
-    def _tell(self, *, failing: bool) -> None:
-        if failing != self._failing:
-            if failing:
-                reason = redactor.text(self._said.text or "it did not take the metrics")
-                log.warning("telemetry_failing", collector=str(self._settings.endpoint), reason=reason)
-            else:
-                log.info("telemetry_works", collector=str(self._settings.endpoint))
+    def _tell(self, reason: str | None) -> None:
+        failing = reason is not None
+        if failing and not self._failing:
+            log.warning("telemetry_failing", collector=str(self._settings.endpoint), reason=reason)
+        elif self._failing and not failing:
+            log.info("telemetry_works", collector=str(self._settings.endpoint))
         self._failing = failing
+
+
+def probe(settings: OtlpSettings) -> str | None:
+    """Send no metrics to a collector: None where it takes them, else why not. Blocking, for ten seconds at most."""
+    telemetry = Telemetry(settings, CollectorRegistry(), name="check", instance="check")
+    try:
+        return telemetry.offer()
+    finally:
+        telemetry.close()
 
 
 def endpoint(settings: OtlpSettings) -> str:
@@ -202,6 +218,17 @@ def _distribution(labels: dict[str, str], samples: list[Sample], began: int, now
     )
 
 
+def _in_short(text: str) -> str:
+    """Return what a person needs of the exporter's words: the error below three layers of libraries, or the answer."""
+    if "timed out" in text:
+        return "no answer in time"
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):
+        return found[1].strip()
+    if found := re.search(r"code: (\d+), reason: (.*)", text, re.DOTALL):
+        return " ".join(f"answered {found[1]} {found[2]}".split())
+    return " ".join(text.split())
+
+
 def _unit(name: str) -> str:
     return _UNITS.get(name.removesuffix("_total").rpartition("_")[2], "")
 
@@ -216,6 +243,10 @@ class _Said(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.text: str | None = None
+
+    def forget(self) -> None:
+        """Another request begins."""
+        self.text = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep it."""

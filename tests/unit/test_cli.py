@@ -186,18 +186,18 @@ def test_commands_not_built_do_not_appear() -> None:
         (["demo", "--seconds", "x"], "feedbridge: demo: invalid value for '--seconds'"),
         (
             ["simulate", "ticktock", "--fault", "nonsense=1"],
-            "feedbridge: simulate: ticktock: invalid value: unknown fault",
+            "feedbridge: simulate ticktock: invalid value: unknown fault",
         ),
-        (["simulate", "ticktock", "--fault", "duplicate"], "feedbridge: simulate: ticktock: invalid value for --fault"),
-        (["simulate", "ticktock", "--fault", "duplicate=much"], "feedbridge: simulate: ticktock: invalid value"),
+        (["simulate", "ticktock", "--fault", "duplicate"], "feedbridge: simulate ticktock: invalid value for --fault"),
+        (["simulate", "ticktock", "--fault", "duplicate=much"], "feedbridge: simulate ticktock: invalid value"),
         (
             ["simulate", "ticktock", "--amqp", "amqp://h", "--feed", "nonsense=1"],
-            "feedbridge: simulate: ticktock: invalid value",
+            "feedbridge: simulate ticktock: invalid value",
         ),
-        (["simulate", "predictstreet", "--amqp", "amqp://h"], "feedbridge: simulate: predictstreet: no such option"),
-        (["simulate", "predictstreet", "--listen", "8080"], "feedbridge: simulate: predictstreet: invalid value"),
-        (["schemas", "show", "nonsense"], "feedbridge: schemas: show: there is no schema of 'nonsense'"),
-        (["schemas", "show", "unknown"], "feedbridge: schemas: show: several kinds have a type 'unknown'"),
+        (["simulate", "predictstreet", "--amqp", "amqp://h"], "feedbridge: simulate predictstreet: no such option"),
+        (["simulate", "predictstreet", "--listen", "8080"], "feedbridge: simulate predictstreet: invalid value"),
+        (["schemas", "show", "nonsense"], "feedbridge: schemas show: there is no schema of 'nonsense'"),
+        (["schemas", "show", "unknown"], "feedbridge: schemas show: several kinds have a type 'unknown'"),
     ],
 )
 def test_usage_error_is_one_line_and_2(args: list[str], text: str, run: Run) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.check import check_telemetry
 from bridge.config import Config, known_kinds, masked, parse
 from bridge.errors import ConfigError
 from bridge.ops.metrics import Metrics
@@ -143,7 +144,7 @@ def test_nobody_listening_harms_nobody() -> None:
             began = time.monotonic()
             assert not sender.send()
             assert time.monotonic() - began < 5
-    assert [each["event"] for each in logs] == ["telemetry_failing"]
+    assert [(each["event"], each["reason"]) for each in logs] == [("telemetry_failing", "Connection refused")]
 
 
 def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
@@ -159,6 +160,19 @@ def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
             began = time.monotonic()
             sender.close()
             assert time.monotonic() - began < 4
+
+
+def test_check_tells_of_the_collector() -> None:
+    """Whether it takes metrics; a bridge works without, so it is no failure. Without one nothing is said."""
+    with Collector() as collector:
+        config = configured(f"telemetry: {{otlp: {{endpoint: '{collector.url}', interval: 1s}}}}")
+        (good,) = check_telemetry(config)
+        collector.status = 401
+        (bad,) = check_telemetry(config)
+    assert (good.name, good.ok, good.text) == ("telemetry.otlp", True, f"{collector.url}: reached")
+    assert bad.ok
+    assert bad.text.startswith(f"{collector.url}: takes no metrics now: answered 401")
+    assert check_telemetry(configured("")) == []
 
 
 @pytest.mark.parametrize(
