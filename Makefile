@@ -38,9 +38,9 @@ demo: install ## live records in a moment, no set-up: simulated gateways, a stan
 
 test: ## all tests: unit tests, the chart, the model, those on a real Kafka, a real registry and in a real browser, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers tools
-	@$(BIN)/python -m pytest tests/unit tests/helm tests/model -n 2
+	@$(BIN)/python -m pytest tests/model tests/helm tests/unit -n 2
 	@$(BIN)/python -m pytest tests/kafka tests/browser -n 3 --dist loadscope
-	@$(BIN)/python -m pytest tests/chaos
+	@$(BIN)/python -m pytest tests/chaos -n 2 --dist loadscope
 
 check: install ## formatting, lint, types, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .

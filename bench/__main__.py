@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import codec, feed, lanes, latency, layouts, receive, restart, throughput, verify
+from bench import codec, feed, lanes, latency, layouts, metrics, page, receive, restart, throughput, verify
 from bench.sender import Sender
 from tests.servers.kafka import KafkaCluster
 
@@ -89,6 +89,7 @@ def _measure(folder: Path, size: Size, report: _Report) -> None:
         report.ratio("cpu_ratio", "CPU a frame, bare loop to feedbridge", found["cpu_ratio"])
 
         _layouts(bootstrap, size, report)
+        _watching(folder, sender, bootstrap, size, report)
 
         report.section("Lanes (all processes and the broker on the cores of this machine)")
         with Sender(size.warm + size.frames) as second:
@@ -182,6 +183,21 @@ def _layouts(bootstrap: str, size: Size, report: _Report) -> None:
     report.ratio("cloudevents_ratio", "a frame, with CloudEvents headers to without", costs["cloudevents"].ratio)
 
 
+def _watching(folder: Path, sender: Sender, bootstrap: str, size: Size, report: _Report) -> None:
+    report.section("Metrics and the live page")
+    found = metrics.measure(folder, feed.frames(size.frames // 10), rounds=2 * size.rounds + 1)
+    whole = report.figures["cpu_us_per_frame"]
+    report.figure("metrics_us_per_frame", found["us"], f"{found['us']:.2f} µs", "what is counted, CPU a frame")
+    report.share("metrics_share", "  of all the CPU of a frame", found["us"] / whole)
+    report.share("scrape_share", f"  of a core, one scrape every {metrics.SCRAPE:.0f} s", found["scrape_share"])
+    found = page.measure(
+        folder, sender, bootstrap, warm=size.warm, frames=size.frames, seconds=size.seconds // 2, rounds=2 * size.rounds
+    )
+    report.share("page_share", f"{page.PAGES} open pages, share of a core", found["share"])
+    report.ratio("page_cpu_ratio", f"  CPU a frame at full speed, {page.PAGES} pages to none", found["cpu_ratio"])
+    report.ratio("page_rate_ratio", f"  frames/s, {page.PAGES} pages to none", found["rate_ratio"])
+
+
 class _Report:
     """Prints figures as they come and keeps them, and which bounds are broken."""
 
@@ -197,6 +213,9 @@ class _Report:
 
     def ratio(self, key: str, what: str, value: float) -> None:
         self.figure(key, value, f"{value:.2f} x", what)
+
+    def share(self, key: str, what: str, value: float) -> None:
+        self.figure(key, value, f"{value:.2%}", what)
 
     def figure(self, key: str, value: float, text: str, what: str | None = None) -> None:
         """Keep and print one figure, and judge it where it has a bound."""

@@ -155,12 +155,13 @@ class Bridge(Measured):
 
     def status(self) -> dict[str, Any]:
         """``/api/status``."""
-        page = f"{self._page()}/api/status"
+        page = f"{self.page()}/api/status"
         with urllib.request.urlopen(page, timeout=10) as answer:  # noqa: S310 - its own page, over HTTP
             found: dict[str, Any] = json.load(answer)
         return found
 
-    def _page(self) -> str:
+    def page(self) -> str:
+        """Where its page is: scheme, host, port."""
         while not self._address:
             self.check()
             for line in self.said().splitlines():

@@ -14,7 +14,6 @@ from confluent_kafka import KafkaError, KafkaException
 from bridge import kafka, native, topic_requests
 from bridge.errors import BridgeError
 from bridge.finding import Finding
-from bridge.registry import Registry
 from bridge.rights import Operation, Use, implied, of_topic, sees_defaults
 from bridge.topics import Role, TopicPlan, TopicState, compare, plan, transactional_id
 
@@ -79,6 +78,8 @@ def check_registry(config: Config, topics: Sequence[TopicPlan]) -> list[Finding]
     settings = config.registry
     if settings is None:
         return [Finding("registry", ok=True, text="none configured: values carry the fingerprint of their schema")]
+    from bridge.registry import Registry  # its client takes long to import, and many have no registry
+
     with Registry(settings, cache=Path(config.journal.path)) as registry:
         registry.reach()
         findings = [Finding("registry", ok=True, text=f"reached: {registry.where}")]

@@ -12,7 +12,6 @@ from bridge import kafka, topics
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.errors import ConfigError
 from bridge.pipeline import HEADROOM, MAX_VALUE
-from bridge.registry import Registry
 from bridge.topics import Role
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ def framing(config: Config, plan: list[TopicPlan]) -> dict[tuple[str, str], byte
     subjects = topics.subjects(plan)
     if config.registry is None:
         return {(each.topic, each.type): SINGLE_OBJECT + fingerprint(each.schema) for each in subjects}
+    from bridge.registry import Registry  # its client takes long to import, and many have no registry
+
     with Registry(config.registry, cache=Path(config.journal.path)) as registry:
         ids = registry.resolve_all(plan)
     return {(each.topic, each.type): b"\0" + ids[each.subject].to_bytes(4, "big") for each in subjects}

@@ -30,6 +30,8 @@ PATIENCE: Final = 15_000
 FILLING: Final = 0.5
 #: The goal for 99 of 100 frames, socket to commit (s).
 LATE: Final = 0.5
+#: A process younger than this (ms) may still be working off what has waited.
+SETTLED: Final = 5 * 60_000
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -82,6 +84,8 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(WAIT, f"Reading the ledger before anything is published{_which(recovering, lanes)}.")
 
 
+#: Counts of what is more than a keep-alive.
+_SOMETHING: Final = ("published", "duplicates", "unchanged", "dead_letters")
 _SAFE: Final = "What comes waits in the journal."
 
 
@@ -123,7 +127,7 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
     gaps = status.get("gaps", ())
     for gap in gaps:
         if gap["state"] in {"lost", "partly"} and now - (gap["until"] or now) < LOST_FOR:
-            what = "are lost" if gap["state"] == "lost" else "are only partly had again"
+            what = "are lost" if gap["state"] == "lost" else "were recovered only in part"
             yield Finding(WARNING, f"Frames of {gap['gateway']} {_span(gap, now)} {what}.", "FeedbridgeGapLost")
     for gap in gaps:
         if gap["state"] == "open" and gap["until"] is not None:
@@ -145,7 +149,7 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
             "FeedbridgeDeadLetters",
         )
     latency = status.get("last_minute", {}).get("latency", {}).get("p99")
-    if latency is not None and latency > LATE:
+    if latency is not None and latency > LATE and now - status["started"] > SETTLED:
         yield Finding(WARNING, f"Records are late: one in a hundred by more than {LATE:g} s.", "FeedbridgeLatencyHigh")
 
 
@@ -163,7 +167,7 @@ def _good(status: Mapping[str, Any]) -> Finding:
         others = {lane["active"] for lane in standby if lane.get("active")}
         who = f" for {_list(sorted(each[:8] for each in others))}, which publishes" if others else ""
         return Finding(GOOD, f"All is well: this process stands by{who}.")
-    if not any(gateway.get("received") for gateway in status["gateways"]):
+    if not any(gateway.get(name) for gateway in status["gateways"] for name in _SOMETHING):
         return Finding(WAIT, f"Connected to {_list(gateways)}, but nothing has come yet.")
     where = f", and this process stands by{_which(standby, status['lanes'])}" if standby else ""
     return Finding(GOOD, f"All is well: frames of {_list(gateways)} flow to Kafka{where}.")

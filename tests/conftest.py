@@ -31,8 +31,9 @@ _FULL_TIMEOUT: Final = 6 * 3600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--soak``."""
+    """Add ``--soak`` and ``--pictures``."""
     parser.addoption("--soak", action="store_true", help="run tests in their full form, for hours if need be")
+    parser.addoption("--pictures", metavar="FOLDER", help="where tests/browser keeps pictures of the page")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -206,6 +206,16 @@ class Histogram(Collector):
             self._counts[place] += count
             self._sum += seconds * count
 
+    def observe_all(self, values: Iterable[tuple[float, int]]) -> None:
+        """Take many values (s), each with how many things had it."""
+        counts, bounds, place = self._counts, self._bounds, bisect.bisect_left
+        total = 0.0
+        with self._lock:
+            for seconds, count in values:
+                counts[place(bounds, seconds)] += count
+                total += seconds * count
+            self._sum += total
+
     def counts(self) -> list[int]:
         """How many values lay in each bucket, so far; the last is the one without end."""
         with self._lock:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+import collections
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prometheus_client import Counter
+
     from bridge.batch import Batch
     from bridge.journals import Journals
     from bridge.ops.census import Census
     from bridge.ops.metrics import Metrics
     from bridge.pipeline import Pipeline
     from bridge.recovery import Outages
+
+
+class _Children(dict[tuple[str, ...], Any]):
+    """Labels → the metric of them. To have the library look it up each time costs more than all the rest."""
+
+    def __init__(self, family: Counter) -> None:
+        super().__init__()
+        self._family = family
+
+    def __missing__(self, labels: tuple[str, ...]) -> Any:
+        found = self[labels] = self._family.labels(*labels)
+        return found
 
 
 class Tally:
@@ -25,6 +39,8 @@ class Tally:
         metrics.journal_limit_bytes.set(journal.max_bytes)
         self._journal = journal
         self._lane = lane
+        self._received, self._published = _Children(metrics.frames_received), _Children(metrics.records_published)
+        self._duplicate, self._unchanged = _Children(metrics.frames_duplicate), _Children(metrics.frames_unchanged)
 
     def role(self, *, active: bool, standby: bool) -> None:
         """Say whether this process publishes the lane, or could take it."""
@@ -51,7 +67,7 @@ class Tally:
         """Take what a standby has read."""
         found = pipeline.drain()
         for counts in found:
-            self._metrics.frames_received.labels(counts.gateway, counts.type).inc(counts.received)
+            self._received[counts.gateway, counts.type].inc(counts.received)
         self._census.take(found)
         self.journal()
 
@@ -60,13 +76,13 @@ class Tally:
         metrics = self._metrics
         found = pipeline.drain()
         for counts in found:
-            metrics.frames_received.labels(counts.gateway, counts.type).inc(counts.received)
+            self._received[counts.gateway, counts.type].inc(counts.received)
             if counts.published:
-                metrics.records_published.labels(counts.gateway, counts.type).inc(counts.published)
+                self._published[counts.gateway, counts.type].inc(counts.published)
             if counts.duplicates:
-                metrics.frames_duplicate.labels(counts.gateway).inc(counts.duplicates)
+                self._duplicate[counts.gateway,].inc(counts.duplicates)
             if counts.unchanged:
-                metrics.frames_unchanged.labels(counts.gateway).inc(counts.unchanged)
+                self._unchanged[counts.gateway,].inc(counts.unchanged)
             if counts.collisions:
                 metrics.seq_collisions.labels(counts.gateway).inc(counts.collisions)
         for (gateway, reason), number in pipeline.drain_dead().items():
@@ -75,8 +91,8 @@ class Tally:
             metrics.gaps.labels(gateway, cause).inc(number)
         for (gateway, state), number in outages.drain_judged().items():
             metrics.gaps_judged.labels(gateway, state).inc(number)
-        for received, number in Counter(batch.received).items():
-            metrics.latency_seconds.observe(max(now - received, 0) / 1000, count=number)
+        times = collections.Counter(batch.received)
+        metrics.latency_seconds.observe_all((max(now - at, 0) / 1000, number) for at, number in times.items())
         self._census.take(found, pipeline.drain_buried())
         self.journal()
         window = pipeline.window

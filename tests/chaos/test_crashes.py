@@ -113,7 +113,8 @@ async def test_journal_at_its_limit(broker: KafkaCluster, topic_prefix: str, tmp
             await asyncio.to_thread(broker.stop)
             before = memory(running)
             full = await running.until(lambda status: bool(status["journal"]["full"]), what="journal full")
-            assert full["journal"]["bytes"] < limit * 1.3
+            # What arrives in one turn of the event loop is appended whole: on a busy machine that is more than a second's.
+            assert full["journal"]["bytes"] < limit * 2
             await running.until(
                 lambda status: "journal is full" in str(status["gateways"][0]),
                 what="the socket is not read, and says so",

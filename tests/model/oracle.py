@@ -72,7 +72,8 @@ class _Oracle:
         self._triples: dict[int, tuple[int, int] | None] = {}
         self.entries: list[tuple[Stored, Entry]] = []
         self.published: list[Published] = []
-        self.dead: list[tuple[Emission, Entry]] = []
+        #: Frames that are dead letters, and when each was stored (ms).
+        self.dead: list[tuple[Emission, int]] = []
         self.gaps: list[dict[str, Any]] = []
         #: entity → what was last published of it; and the states of which the ledger rightly says that they were the same
         self._last: dict[str, tuple[str, ...]] = {}
@@ -137,7 +138,7 @@ class _Oracle:
             elif each.topic != LEDGER:
                 data.append(self._data(each, entry))
         self.published += data
-        self.dead += [(each, entry) for each in dead]
+        self.dead += [(each, entries[0].at) for each in dead]
         self._agree(entry, data, dead)
 
     def _data(self, stored: Stored, entry: Entry) -> Published:
@@ -199,13 +200,13 @@ class _Oracle:
             seen[alike] = each
 
     def _dead_letters(self) -> None:
-        seen: set[int] = set()
-        for emission, _ in self.dead:
+        seen: dict[int, int] = {}
+        for emission, at in self.dead:
             if emission.kind not in {"bad", "refused"}:
                 self.say(f"dead letter of a good frame {emission.number}")
-            if emission.number in seen:
+            if emission.number in seen and at - seen[emission.number] < self.window // 2:
                 self.say(f"dead letter twice: {emission.number}")
-            seen.add(emission.number)
+            seen[emission.number] = at
         for each in self.published:
             if each.emission.kind in {"bad", "refused"}:
                 self.say(f"published although {each.emission.kind}: {each.emission.number}")
@@ -349,7 +350,8 @@ class _Oracle:
         began: dict[str, int] = {}
         for stored, entry in self.entries:
             for connection in entry.connections:
-                began.setdefault(connection.connection, stored.at)
+                if connection.up or connection.last_frame is not None:  # before, nobody had ever listened
+                    began.setdefault(connection.connection, stored.at)
         spans = self._spans()
         for emission in self.emissions:
             if emission.snapshot or emission.number in known or emission.alike in self.alike:

@@ -107,11 +107,7 @@ def fetch_chromium() -> tuple[Path, dict[str, str]]:
     fonts = folder / "fonts.conf"
     if not fonts.exists():
         places = "".join(f"<dir>{each}</dir>" for each in ("/usr/share/fonts", folder / "usr/share/fonts"))
-        names = "".join(f"<family>{each}</family>" for each in ("Roboto", "DejaVu Sans"))
-        first = "".join(
-            f"<alias><family>{each}</family><prefer>{names}</prefer></alias>" for each in ("system-ui", "sans-serif")
-        )
-        fonts.write_text(f"<fontconfig>{places}{first}<cachedir>{folder / 'fonts.cache'}</cachedir></fontconfig>\n")
+        fonts.write_text(f"<fontconfig>{places}<cachedir>{folder / 'fonts.cache'}</cachedir></fontconfig>\n")
     libraries = sorted({str(each.parent) for each in folder.glob("usr/lib/*-linux-*/**/*.so*")})
     return folder / _CHROMIUM_PROGRAM, {"LD_LIBRARY_PATH": ":".join(libraries), "FONTCONFIG_FILE": str(fonts)}
 

@@ -18,7 +18,7 @@ def gateway(name: str = "cs2", **changes: Any) -> dict[str, Any]:
     """One that is well."""
     return {
         "name": name, "connected": True, "refused": False, "last_frame": NOW - 100, "detail": None, "connections": [],
-        "rejected": [], "received": 10, **changes,
+        "rejected": [], "received": 10, "published": 8, **changes,
     }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
     ),
     (
         "nothing yet",
-        {"gateways": [gateway(received=0, last_frame=None)]},
+        {"gateways": [gateway(published=0)]},
         WAIT,
         "Connected to cs2, but nothing has come yet.",
         None,
@@ -228,7 +228,7 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         "gap partly filled",
         {"gaps": [gap(state="partly")]},
         WARNING,
-        "Frames of cs2 between 07:58:30 and 07:59:00 UTC are only partly had again.",
+        "Frames of cs2 between 07:58:30 and 07:59:00 UTC were recovered only in part.",
         "GapLost",
     ),
     ("gap filled", {"gaps": [gap(state="filled")]}, GOOD, "All is well: frames of cs2 flow to Kafka.", None),
@@ -259,6 +259,13 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         WARNING,
         "Records are late: one in a hundred by more than 0.5 s.",
         "LatencyHigh",
+    ),
+    (
+        "late at first",
+        {"last_minute": {"latency": {"p99": 9.0}}, "started": NOW - 4 * MINUTE},
+        GOOD,
+        "All is well: frames of cs2 flow to Kafka.",
+        None,
     ),
     (
         "reload refused",

@@ -15,7 +15,7 @@ export function sparkline({ frames, seconds }) {
   const step = WIDE / (frames.length - 1);
   const points = frames.map((value, index) =>
     `${(index * step).toFixed(1)} ${(HIGH - 2 - (value / most) * (HIGH - 5)).toFixed(1)}`);
-  const words = `Frames a second over the last ${took(frames.length * seconds)}: between ${rate(Math.min(...frames))} and ${rate(Math.max(...frames))}`;
+  const words = `Frames processed a second over the last ${took(frames.length * seconds)}: between ${rate(Math.min(...frames))} and ${rate(Math.max(...frames))}`;
   return el("svg", { class: "spark", viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", "aria-label": words },
     el("path", { class: "area", d: `M0 ${HIGH} L${points.join(" L")} L${WIDE} ${HIGH} Z` }),
     el("path", { class: "line", d: `M${points.join(" L")}`, "vector-effect": "non-scaling-stroke" }));

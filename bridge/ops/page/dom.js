@@ -24,15 +24,15 @@ export function say(place, text) {
 }
 
 // A table whose rows become cards where there is little room, and stay a table for those who listen.
-// columns: [{name, end}]; the first cell of a row is its header.
+// columns: [{name, end, of}]: numbers stand at the end, what a row belongs to needs no name on a card; the first cell of a row is its header.
 export function table(labelled, columns, rows) {
   const head = columns.map((column) =>
     el("th", { role: "columnheader", scope: "col", class: column.end && "end" }, column.name));
   const body = rows.map((cells) => el("tr", { role: "row" }, cells.map((cell, place) => {
-    const { name, end } = columns[place];
+    const { name, end, of } = columns[place];
     return place === 0
       ? el("th", { role: "rowheader", scope: "row" }, cell)
-      : el("td", { role: "cell", class: [end && "end", cell === "0" && "none"].filter(Boolean).join(" ") || null, "data-name": name }, cell);
+      : el("td", { role: "cell", class: [end && "end", of && "of", cell === "0" && "none"].filter(Boolean).join(" ") || null, "data-name": name }, cell);
   })));
   return el("table", { role: "table", "aria-labelledby": labelled },
     el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, head)),

@@ -55,15 +55,19 @@ function tiles(status) {
   const fill = journal.max_bytes ? journal.bytes / journal.max_bytes : 0;
   const open = (status.gaps ?? []).filter((gap) => gap.state === "open").length;
   return el("dl", { class: "tiles" },
-    fact("Frames a second", rate(now), `${count(sum("received"))} received`),
+    fact("Frames a second", rate(now), `${count(sum("received"))} processed`),
     fact("Records published", count(sum("published")), `${count(sum("duplicates"))} duplicates dropped`),
-    fact("Socket to commit", took(latency.p50), `99 of 100 within ${took(latency.p99)}`),
-    fact("Transaction", took(transaction.p50), `99 of 100 within ${took(transaction.p99)}`),
-    el("div", {}, el("dt", {}, "Journal"), el("dd", {}, fill < 0.0005 ? "0 %" : `${(fill * 100).toFixed(1)} %`,
+    fact("Socket to commit", took(latency.p50), within(latency)),
+    fact("Transaction", took(transaction.p50), within(transaction)),
+    el("div", { class: "broad" }, el("dt", {}, "Journal"), el("dd", {}, fill < 0.0005 ? "0 %" : `${(fill * 100).toFixed(1)} %`,
       el("meter", { min: 0, max: 1, high: 0.5, optimum: 0, value: fill.toFixed(3), "aria-label": "Journal fill" }),
-      el("small", { class: "dim" }, `${count(journal.frames)} frames wait; ${bytes(journal.bytes)} of ${bytes(journal.max_bytes)}`))),
-    fact("Gaps open", count(open), `${count((status.gaps ?? []).length)} remembered`),
+      el("small", { class: "dim" }, `${count(journal.frames)} waiting; ${bytes(journal.bytes)} of ${bytes(journal.max_bytes)}`))),
+    fact("Gaps open", count(open), (status.gaps ?? []).length ? `${count(status.gaps.length)} remembered` : "none remembered"),
     fact("Dead letters", count(sum("dead_letters")), "since the start"));
+}
+
+function within({ p99 }) {
+  return typeof p99 === "number" ? `99 of 100 within ${took(p99)}` : "nothing in the last minute";
 }
 
 function lanes(status) {
@@ -74,7 +78,7 @@ function lanes(status) {
     const [level, does] = ROLES[lane.role] ?? ["wait", plain(lane.role)];
     return [
       `Lane ${lane.lane}`,
-      [badge(lane.trouble ? "bad" : level, `${lane.role}, ${does}`), lane.trouble ? el("small", { class: "why" }, plain(lane.trouble)) : null],
+      [badge(lane.trouble ? "bad" : level, lane.trouble ? plain(lane.role) : `${lane.role}, ${does}`), lane.trouble ? el("small", { class: "why" }, plain(lane.trouble)) : null],
       lane.since ? `${moment(lane.since, now)} (${ago(lane.since, now)})` : NONE,
       lane.active === status.instance ? "this process" : short(lane.active),
       lane.last_commit ? ago(lane.last_commit, now) : NONE,
@@ -98,7 +102,7 @@ function gatewayCard(gateway, now) {
     el("div", { class: "top" }, el("h3", { id }, plain(gateway.name)), badge(level, state)),
     el("p", { class: "dim" }, plain(gateway.kind), gateway.private ? ", private" : ""),
     gateway.detail ? el("p", { class: "why" }, plain(gateway.detail)) : null,
-    el("div", { class: "flow" }, sparkline(flow), el("p", {}, el("strong", {}, rate(recent(flow))), " frames/s")),
+    el("div", { class: "flow" }, sparkline(flow), el("p", {}, el("strong", {}, rate(recent(flow))), " frames/s processed")),
     el("dl", { class: "facts" },
       fact("Connected since", gateway.connected_since ? moment(gateway.connected_since, now) : NONE),
       fact("Last frame", ago(gateway.last_frame, now)),
@@ -117,7 +121,7 @@ function sees(gateway) {
   const all = not.length ? el("p", { class: "why" }, `Not ${not.join(", ")}.`) : null;
   return el("div", { class: "sees" },
     el("h4", {}, "The key may see"),
-    may.length ? [all ?? (may.length > MANY ? el("p", {}, "All that is sent.") : null), may.length > MANY ? details(`${may.length} scopes`, chips) : chips]
+    may.length ? [all ?? (may.length > MANY ? el("p", {}, "All frame types.") : null), may.length > MANY ? details(`${may.length} scopes`, chips) : chips]
       : el("p", { class: "dim" }, gateway.kind === "ticktock" ? "Not known: REST is asked, where it is configured." : "Nothing is subscribed to yet."));
 }
 
@@ -160,7 +164,7 @@ function letters(status) {
 function types(status) {
   const all = status.types ?? [];
   if (!all.length) return section("types", "Types", el("p", { class: "dim" }, "No frame has come yet."));
-  const columns = [{ name: "Type" }, { name: "Gateway" }, ...["Received", "Published", "Duplicates", "Unchanged", "Dead letters"].map((name) => ({ name, end: true }))];
+  const columns = [{ name: "Type" }, { name: "Gateway", of: true }, ...["Received", "Published", "Duplicates", "Unchanged", "Dead letters"].map((name) => ({ name, end: true }))];
   const rows = all.slice(0, OPEN_TYPES).map((each) => [plain(each.type), plain(each.gateway),
     count(each.received), count(each.published), count(each.duplicates), count(each.unchanged), count(each.dead_letters)]);
   return section("types", "Types", el("div", { class: "dense" }, table("types", columns, rows)),
