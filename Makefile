@@ -10,11 +10,11 @@ STAMP := .venv/installed
 NODE := .cache/asyncapi/installed
 AXE := .cache/axe/installed
 JAVA := .cache/java-example/built
-CODE := bridge native/hook.py tests bench helm/values_schema.py ops/dashboard.py examples/gateway/tally_feed
+CODE := bridge native/hook.py docs/pages.py tests bench helm/values_schema.py ops/dashboard.py examples/gateway/tally_feed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install servers tools demo test check format bench chart soak lock clean
+.PHONY: help install servers tools demo docs test check format bench chart soak lock clean
 
 help: ## this text
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" $(MAKEFILE_LIST) | expand -t 18
@@ -36,16 +36,21 @@ servers: ## Kafka, Apicurio Registry, RabbitMQ, Prometheus and kcat for the test
 demo: install ## live records in a moment, no set-up: simulated gateways, a stand-in broker, the bridge
 	@$(BIN)/feedbridge demo
 
+docs: install ## the documentation as a site, into .cache/site: open index.html there, or serve it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "To read it, with search: $(PYTHON) -m http.server --directory .cache/site 8000"
+
 test: ## all tests: unit tests, the chart, the model, those on a real Kafka, a real registry and in a real browser, then kills and outages
 	@$(MAKE) --no-print-directory -j2 install servers tools
 	@$(BIN)/python -m pytest tests/model tests/helm tests/unit -n 2
 	@$(BIN)/python -m pytest tests/kafka tests/browser -n 3 --dist loadscope
 	@$(BIN)/python -m pytest tests/chaos -n 2 --dist loadscope
 
-check: install ## formatting, lint, types, and that no schema breaks with a released version of it
+check: install ## formatting, lint, types, spelling, and that no schema breaks with a released version of it
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy --strict $(CODE)
+	@$(BIN)/codespell
 	@$(BIN)/python -m bridge.history check
 
 format: install ## format the code, mend what lint can mend, make what is generated anew

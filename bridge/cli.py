@@ -45,9 +45,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     cls=Group,
     examples=[
         "feedbridge demo",
-        "feedbridge check -c feedbridge.yaml",
         "feedbridge topics apply -c feedbridge.yaml",
         "feedbridge schemas register -c feedbridge.yaml",
+        "feedbridge check -c feedbridge.yaml",
         "feedbridge run -c feedbridge.yaml",
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge import classes, cloudevents, config, portrait, topics
+from bridge import classes, cloudevents, config, manual, portrait, topics
 from bridge.asyncapi import DEAD_HEADERS, GAP_HEADERS, HEADERS
 from bridge.catalog import OWN as OWN_KIND
 from bridge.catalog import Catalog
 from bridge.config import Config, TopicsSettings
 from bridge.example import NAMES
 from bridge.gateways.gateway import GatewaySettings
+from bridge.manual import escaped
 from bridge.registry import COMPATIBILITY
 from bridge.settings import Url, write_duration, write_size
 from bridge.topics import Role
@@ -48,8 +49,15 @@ def pages(catalog: Catalog) -> dict[str, str]:
         "README.md": "\n".join(_index(catalog)) + "\n",
         OWN: "\n".join(_own(catalog)) + "\n",
         "config.md": config.reference(),
+        "cli.md": "\n".join(_page("Commands", manual.commands())) + "\n",
+        "metrics.md": "\n".join(_page("Metrics", manual.metrics())) + "\n",
     }
     return found | {f"{kind.name}.md": "\n".join(_kind(kind)) + "\n" for kind in catalog.kinds.values()}
+
+
+def _page(title: str, lines: Iterator[str]) -> Iterator[str]:
+    yield from (f"# {title}", "", _MADE, "")
+    yield from lines
 
 
 def anchor(heading: str) -> str:
@@ -62,7 +70,8 @@ def anchor(heading: str) -> str:
 
 def _index(catalog: Catalog) -> Iterator[str]:
     yield from ("# Reference", "", _MADE, "")
-    yield "What is in the topics. All settings: [config.md](config.md). How a schema may change: [schemas.md](../schemas.md)."
+    yield "What is in the topics. All settings: [config.md](config.md); all commands: [cli.md](cli.md); all metrics: [metrics.md](metrics.md). How a"
+    yield "schema may change: [schemas.md](../schemas.md)."
     yield "For an installation of yours, `feedbridge topics plan`, `schemas list`, `schemas show TYPE` and `schemas asyncapi` say the same."
     yield "Read with `isolation.level=read_committed`: only then is each frame there exactly once."
     yield from ("", "## Types", "")
@@ -109,7 +118,7 @@ def _index(catalog: Catalog) -> Iterator[str]:
     yield "With `topics.headers: cloudevents` these stand behind them, on records, dead letters and gap records: binary content mode of CloudEvents' Kafka"
     yield "protocol binding, version 1.0. The value stays as it is."
     yield from ("", "| header | value |", "|---|---|")
-    yield from (f"| `{name}` | {_cell(text)} |" for name, text in cloudevents.HEADERS.items())
+    yield from (f"| `{name}` | {escaped(text)} |" for name, text in cloudevents.HEADERS.items())
 
 
 def _own_key(frame_type: FrameType) -> str:
@@ -128,7 +137,7 @@ def _headers(title: str, schema: Mapping[str, Any]) -> Iterator[str]:
         choices = f" One of {', '.join(f'`{one}`' for one in each['enum'])}." if "enum" in each else ""
         only = f" Always `{each['const']}` where it is there." if "const" in each and name != "type" else ""
         absent = "" if name in schema["required"] else " May be absent."
-        yield f"| `{name}` | {_cell(each['description'])}{choices}{only}{absent} |"
+        yield f"| `{name}` | {escaped(each['description'])}{choices}{only}{absent} |"
     yield ""
 
 
@@ -217,11 +226,11 @@ def _type(kind: Kind, each: FrameType, shared: dict[str, Mapping[str, Any]]) -> 
     yield f"| record | `{told['record']}` |"
     yield "| topic | " + (f"`{told['topic']}`" if told["topic"] else "none: it is consumed and not published") + " |"
     if each.publish:
-        yield from (f"| {name} | {_cell(str(told[name]))} |" for name in ("key", "identity", "kind", "timestamp"))
+        yield from (f"| {name} | {escaped(str(told[name]))} |" for name in ("key", "identity", "kind", "timestamp"))
     for field in each.schema["fields"]:
         if field["name"] != "meta":
             schema = field["type"]
-            yield from ("", f"`{field['name']}`: {_cell(str(schema['doc']))}", "")
+            yield from ("", f"`{field['name']}`: {escaped(str(schema['doc']))}", "")
             yield from _fields(schema, shared)
 
 
@@ -241,7 +250,7 @@ def _fields(schema: Mapping[str, Any], shared: dict[str, Mapping[str, Any]]) -> 
     for field in schema["fields"]:
         branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
         words = " or ".join(_words(each, shared, name=field["name"]) for each in branches if each != "null")
-        yield f"| `{field['name']}` | {words}{'' if 'null' in branches else '!'} | {_cell(field['doc'])} |"
+        yield f"| `{field['name']}` | {words}{'' if 'null' in branches else '!'} | {escaped(field['doc'])} |"
 
 
 def _words(schema: Any, shared: dict[str, Mapping[str, Any]], *, name: str | None = None) -> str:
@@ -269,15 +278,6 @@ def _words(schema: Any, shared: dict[str, Mapping[str, Any]], *, name: str | Non
 
 def _link(record: str) -> str:
     return f"[{record}](#{anchor(record)})"
-
-
-def _cell(text: str) -> str:
-    """Text that is safe in a cell of a table: names in angle brackets would be taken for markup."""
-    text = text.replace("|", "\\|")
-    return "".join(
-        part if number % 2 else part.replace("<", "&lt;").replace(">", "&gt;")
-        for number, part in enumerate(re.split(r"(`[^`]*`)", text))
-    )
 
 
 # --- feedbridge's own -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -35,6 +35,15 @@ BUCKETS: Final = (
 )  # fmt: skip
 
 
+class Described(NamedTuple):
+    """What a metric is, for the reference. name: as exposed. kind: counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
 class Metrics:
     """All metrics of one bridge. Attributes are named as in design 6.4, without prefix and ``_total``.
 
@@ -47,6 +56,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry: Final = CollectorRegistry()
         self._families: Final[dict[str, Counter | Gauge]] = {}
+        #: All metrics of ours, in the order made.
+        self.described: Final[list[Described]] = []
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._gauge("build_info", "Always 1; the version is a label.", ["version"]).labels(__version__).set(1)
@@ -158,14 +169,17 @@ class Metrics:
         )
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        self.described.append(Described(f"{PREFIX}{name}_total", "counter", tuple(labels), text))
         made = self._families[name] = Counter(PREFIX + name, text, labels, registry=self.registry)
         return made
 
     def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        self.described.append(Described(PREFIX + name, "gauge", tuple(labels), text))
         made = self._families[name] = Gauge(PREFIX + name, text, labels, registry=self.registry)
         return made
 
     def _histogram(self, name: str, text: str) -> Histogram:
+        self.described.append(Described(PREFIX + name, "histogram", (), text))
         return Histogram(PREFIX + name, text, registry=self.registry)
 
 

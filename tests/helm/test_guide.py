@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 
 from bridge.cli import cli
 from bridge.config import known_kinds, parse
+from tests.blocks import blocks
 from tests.guide import Step, files, merged, steps
 from tests.helm import restricted
 from tests.helm.chart import CHART, Rendered
@@ -144,3 +146,19 @@ def test_the_environment_of_a_pod_names_the_configuration() -> None:
     env = {each["name"]: each["value"] for each in found.container["env"]}
     assert env["FEEDBRIDGE_CONFIG"] == "/etc/feedbridge/config/feedbridge.yaml"
     assert yaml.safe_load(found.config)["lanes"]["own"] == "ordinal"
+
+
+def test_the_example_in_the_readme_of_the_chart(tmp_path: Path) -> None:
+    """It can be installed as it stands there, and its configuration loads."""
+    found = {block.kind: block.text for block in blocks() if block.page == "helm/feedbridge/README.md"}
+    assert found.keys() == {"sh", "yaml"}
+    create, install = (shlex.split(line) for line in found["sh"].splitlines())
+    given = yaml.safe_load(found["yaml"])
+    assert given["existingSecrets"] == [after(create, "generic")[0]]
+    (key,) = [word.split("=")[1] for word in create if word.startswith("--from-literal=")]
+    assert install == ["helm", "install", "main", "helm/feedbridge", "-f", "values.yaml"]
+    assert found["yaml"].startswith("# values.yaml\n")
+    config = parse(
+        Rendered(given).config, where="values", environ={key: "s"}, folder=tmp_path, kinds=known_kinds()
+    )  # fmt: skip
+    assert list(config.gateways) == ["cs2"]

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import yaml
 
 from bridge import handbook, topics
 from bridge.asyncapi import DEAD_HEADERS, GAP_HEADERS, HEADERS
 from bridge.catalog import Catalog
+from bridge.cli import cli
 from bridge.cloudevents import HEADERS as EVENT_HEADERS
+from bridge.manual import escaped
+from bridge.ops.metrics import Metrics
 from tests.installation import installation
 
 CATALOG = Catalog.load()
@@ -39,7 +44,7 @@ def test_every_field_of_every_type_is_there(kind: str) -> None:
             section = sections[each.type if record is data else record["name"]]
             for field in record["fields"]:
                 row = next(line for line in section.splitlines() if line.startswith(f"| `{field['name']}` |"))
-                assert row.endswith(f"| {handbook._cell(field['doc'])} |")
+                assert row.endswith(f"| {escaped(field['doc'])} |")
                 assert row.split(" | ")[1].endswith("!") is ("null" not in field["type"])
     assert all(f"| `{field['name']}` |" in sections["Meta"] for field in every.meta["fields"])
 
@@ -65,6 +70,47 @@ def test_every_topic_and_header_is_in_the_index() -> None:
     for schema in (HEADERS, DEAD_HEADERS, GAP_HEADERS):
         assert all(f"| `{name}` |" in index for name in schema["properties"])
     assert all(f"| `{name}` |" in index for name in EVENT_HEADERS)
+
+
+def test_every_command_and_option_is_there() -> None:
+    """With its help; those of every command are told once."""
+    page = PAGES["cli.md"]
+    sections = dict(re.findall(r"^## feedbridge (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    leaves = dict(below(cli, ()))
+    assert sections.keys() == leaves.keys()
+    for name, command in leaves.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and "--log-level" not in parameter.opts:
+                (row,) = [
+                    line
+                    for line in sections[name].splitlines()
+                    if line.startswith("| `") and parameter.opts[-1] in line.split("`")[1].replace(",", "").split()
+                ]
+                assert parameter.help
+                assert escaped(parameter.help.split("\n")[0]) in row
+
+
+def below(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+    """Path of each command that is no group → the command."""
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from below(each, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+def test_every_metric_is_there() -> None:
+    """As `/metrics` exposes it, and what the alerts ask for is a metric."""
+    exposed = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in Metrics().registry.collect()
+        if family.name.startswith("feedbridge_")
+    }
+    page = PAGES["metrics.md"]
+    assert set(re.findall(r"^\| `(feedbridge_\w+)`", page, re.MULTILINE)) == exposed
+    alerts = yaml.safe_load((handbook.FOLDER.parents[1] / "ops" / "alerts.yaml").read_text(encoding="utf-8"))
+    named = {rule["alert"] for group in alerts["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(re.findall(r"\[(Feedbridge\w+)\]", page)) == named
 
 
 def test_no_link_leads_nowhere() -> None:
