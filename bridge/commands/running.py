@@ -146,7 +146,7 @@ def demo(*, seconds: float | None, rate: int, kafka: str | None) -> None:
         "feedbridge status -c feedbridge.yaml",
         "feedbridge status --url http://127.0.0.1:8080 --watch",
         "feedbridge status --url http://127.0.0.1:8080 --json",
-        "feedbridge status -c feedbridge.yaml > /dev/null || echo not well",
+        "feedbridge status -c feedbridge.yaml --types",
     ],
 )
 @maybe_config_option

@@ -81,6 +81,7 @@ def test_the_example_is_a_line() -> None:
 
 def test_what_to_alert_on_exists() -> None:
     """Each of these events can come, and is an error."""
-    names = re.findall(r'"(\w+)"', re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[0])
+    section = PAGE.partition("## Alert on these")[2].partition("##")[0]
+    names = re.findall(r"`(\w+)`[,.]", section)
     assert len(names) > 5
     assert all(listed()[name] & {"error", "critical"} for name in names)
