@@ -16,11 +16,13 @@ _BAR: Final = 16
 
 
 @contextmanager
-def progress_bar(*, as_json: bool = False, beside_output: bool = False) -> Iterator[Progress | None]:
+def progress_bar(
+    *, as_json: bool = False, beside_output: bool = False, what: str = "asking Kafka"
+) -> Iterator[Progress | None]:
     """Yield what is told (what is done, how much of it, how much there is; 0: unknown), None where nobody would see it.
 
     That is: standard error is no terminal, the output is for a program, or (beside_output) lines of output appear on a
-    terminal while it runs and show by themselves how far it is. The bar is gone at the end.
+    terminal while it runs and show by themselves how far it is. what: until something is told. The bar is gone at the end.
     """
     dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
     if as_json or dumb or not sys.stderr.isatty() or (beside_output and sys.stdout.isatty()):
@@ -44,5 +46,5 @@ def progress_bar(*, as_json: bool = False, beside_output: bool = False) -> Itera
     # What a pipe or a file is to have must never be drawn beside the bar instead.
     both = sys.stdout.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=both) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole or None)

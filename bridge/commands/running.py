@@ -317,7 +317,7 @@ async def _simulated(
     from bridge.sim import run_simulator
 
     counting: list[asyncio.Task[None]] = []
-    with progress_bar(as_json=as_json or limit is None) as tell:
+    with progress_bar(as_json=as_json or limit is None, what="nobody listens yet") as tell:
 
         def ready(sim: Simulator) -> None:
             _say_where(sim, as_json=as_json)
