@@ -39,8 +39,8 @@ _YEAR_10000: Final = 253_402_300_800_000
 
 
 def well(status: Mapping[str, Any]) -> bool:
-    """Whether the bridge says that all is well."""
-    return level(status) == "good"
+    """Whether the bridge says that all is well, or that frames flow and something is to be looked at some time."""
+    return level(status) in {"good", "warning"}
 
 
 def level(status: Mapping[str, Any]) -> str:

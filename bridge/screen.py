@@ -91,10 +91,11 @@ def screen(facts: Facts, *, width: int, height: int) -> Text:
     """Return the screen: never more lines than `height`, none longer than `width` (both at least 40 and 16)."""
     foot = [part for text in facts.foot for part in textwrap.wrap(text, width)]
     numbers = _numbers(facts, width)
-    room = height - _OTHERS - (len(numbers) - 3) - _RECORD_LINES - len(foot)
+    state = _state(facts, width)
+    room = height - _OTHERS - (len(state) - 1) - (len(numbers) - 3) - _RECORD_LINES - len(foot)
     lines = [
         _head(facts),
-        _state(facts),
+        *state,
         Text(facts.path, _DIM),
         Text(),
         *numbers,
@@ -131,9 +132,11 @@ def _head(facts: Facts) -> Text:
     return Text.assemble(("feedbridge demo", _HEADING), f" · {clock(facts.seconds)}{page}")
 
 
-def _state(facts: Facts) -> Text:
+def _state(facts: Facts, width: int) -> list[Text]:
+    """Return the sentence in at most two lines."""
     sign, style = LEVELS.get(facts.level, ("-", ""))
-    return Text(f"{sign} {plain(facts.state)}", style)
+    first, *more = textwrap.wrap(plain(facts.state), width - 2, break_on_hyphens=False) or [""]
+    return [Text(f"{sign} {first}", style), *([Text(f"  {' '.join(more)}", style)] if more else [])]
 
 
 def _numbers(facts: Facts, width: int) -> list[Text]:

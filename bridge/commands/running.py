@@ -158,8 +158,8 @@ def demo(*, seconds: float | None, rate: int, kafka: str | None) -> None:
 def status(ctx: click.Context, *, path: Path | None, url: str | None, watch: bool, types: bool, as_json: bool) -> None:
     """Show how a running bridge is, beginning with one sentence.
 
-    Then what else there is to say, lanes, gateways, latency, journal, gaps and dead letters. Ends with 0 where all is well, with
-    1 where not. Without URL and configuration the bridge is looked for at 127.0.0.1:8080.
+    Then what else there is to say, lanes, gateways, latency, journal, gaps and dead letters. Ends with 0 where all
+    is well or there is but a warning, with 1 where not. Without URL and configuration the bridge is looked for at 127.0.0.1:8080.
     """
     from bridge import panel, terminal
     from bridge import status as bridge_status

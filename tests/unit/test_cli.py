@@ -790,12 +790,12 @@ def test_status_asks_the_address_of_the_configuration(run: Run, config: str, mon
     assert asked == ["http://h:1", "http://127.0.0.1:8080", "http://127.0.0.1:8080"]
 
 
-@pytest.mark.parametrize(("level", "code"), [("good", 0), ("wait", 1), ("warning", 1), ("bad", 1)])
+@pytest.mark.parametrize(("level", "code"), [("good", 0), ("wait", 1), ("warning", 0), ("bad", 1)])
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_status_ends_with_0_where_all_is_well(
     level: str, code: int, form: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And with 1 where not: for scripts. It is no error, so standard error stays empty."""
+    """Or where there is but a warning; with 1 where not: for scripts. It is no error, so standard error stays empty."""
     monkeypatch.setattr(bridge.status, "fetch", lambda _: {"well": [{"level": level, "text": "so it is"}]})
     found, out, err = run("status", *form)
     assert (found, err) == (code, "")
