@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ class Terminal(io.StringIO):
 def test_a_bar_is_shown_where_a_person_sees_it(
     err: type[io.StringIO],
     out: type[io.StringIO],
-    options: dict[str, bool],
+    options: dict[str, Any],
     environ: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     *,
