@@ -95,7 +95,7 @@ soak: install servers tools ## the tests in their full form: hours
 
 lock: install ## requirements/*.txt from pyproject.toml (LOCK=--upgrade: the newest versions)
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		$(LOCK) pyproject.toml --output-file requirements/run.txt
+		$(LOCK) pyproject.toml --extra otlp --output-file requirements/run.txt
 	@$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		$(LOCK) pyproject.toml --group dev --extra otlp --constraint requirements/run.txt --output-file requirements/dev.txt
 	@echo 'hatchling>=1.27' | $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

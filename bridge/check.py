@@ -35,7 +35,7 @@ async def check(
 ) -> list[Finding]:
     """Ask everything that `config` names, at once. patience: seconds for one request to Kafka.
 
-    Findings come in the order config, gateways, kafka, registry, and name which of them they are about. Whatever fails
+    Findings come in the order config, gateways, kafka, registry, telemetry, and name which of them they are about. Whatever fails
     is a finding; only a configuration that makes no plan of topics raises, a ConfigError.
     """
     topics = plan(config, catalog)
@@ -45,6 +45,7 @@ async def check(
         *(_gateway(gateway) for gateway in gateways),
         asyncio.to_thread(_guarded, "kafka", lambda: check_kafka(config, topics, timeout=patience)),
         asyncio.to_thread(_guarded, "registry", lambda: check_registry(config, topics)),
+        asyncio.to_thread(_guarded, "telemetry.otlp", lambda: check_telemetry(config)),
     ]
     answers = await asyncio.gather(*asked)
     return [
@@ -92,6 +93,21 @@ def check_registry(config: Config, topics: Sequence[TopicPlan]) -> list[Finding]
     elif not bad:
         findings.append(Finding("registry", ok=True, text="all schemas are registered"))
     return [*findings, *bad]
+
+
+def check_telemetry(config: Config) -> list[Finding]:
+    """Whether the collector takes metrics, where there is one; a bridge works without it. Blocking.
+
+    Raises ConfigError where what it needs is not installed.
+    """
+    settings = config.telemetry.otlp
+    if settings is None:
+        return []
+    from bridge.ops.otlp import probe
+
+    reason = probe(settings)
+    text = "reached" if reason is None else f"takes no metrics now: {reason}"
+    return [Finding("telemetry.otlp", ok=True, text=f"{settings.endpoint}: {text}")]
 
 
 async def _gateway(gateway: Gateway) -> list[Finding]:

@@ -30,9 +30,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.exit(USAGE)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "feedbridge"
-        where = "".join(f"{part}: " for part in path.split()[1:])
+        where = " ".join(path.split()[1:])
         text = " ".join(error.format_message().split()).rstrip(".")
-        sys.stderr.write(f"feedbridge: {where}{text[:1].lower()}{text[1:]}; see `{path} --help`\n")
+        sys.stderr.write(
+            f"feedbridge: {where}{': ' if where else ''}{text[:1].lower()}{text[1:]}; see `{path} --help`\n"
+        )
         sys.exit(USAGE)
     except click.Abort:
         sys.exit(INTERRUPTED)

@@ -31,6 +31,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownEr
 from bridge import gateways, properties, source, wording
 from bridge.errors import ConfigError
 from bridge.gateways.gateway import GatewaySettings
+from bridge.ops.settings import HttpSettings, LogSettings, TelemetrySettings
 from bridge.reference import editor_schema, page
 from bridge.settings import (
     GIB,
@@ -139,12 +140,6 @@ def _lane(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("unexpected", "expected the number of a lane")
     return value
-
-
-def _port(listen: str) -> str:
-    if int(listen.rpartition(":")[2]) > 65_535:  # noqa: PLR2004 - the largest port
-        raise PydanticCustomError("unexpected", "expected a port up to 65535")
-    return listen
 
 
 class TopicsSettings(Settings):
@@ -337,28 +332,6 @@ class LanesSettings(Settings):
         return self
 
 
-class HttpSettings(Settings):
-    """Status page, health and metrics."""
-
-    listen: (
-        Annotated[
-            str,
-            Text(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):[0-9]{1,5}", "host:port, or :port for all addresses"),
-            AfterValidator(_port),
-        ]
-        | None
-    ) = Field(default="127.0.0.1:8080", description="Where to listen, `host:port`; null: nowhere.")
-
-
-class LogSettings(Settings):
-    """The log, on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="`auto`: for people on a terminal, JSON elsewhere."
-    )
-
-
 def _gateway_name(name: str) -> str:
     if name == "feedbridge":
         raise PydanticCustomError(
@@ -476,6 +449,9 @@ class Config(Settings):
         default=HttpSettings(), description="Status page, health and metrics; null: off."
     )
     log: LogSettings = Field(default=LogSettings(), description="The log, on standard error.")
+    telemetry: TelemetrySettings = Field(
+        default=TelemetrySettings(), description="Metrics for those who do not scrape them; see docs/opentelemetry.md."
+    )
 
 
 def _locator(data: dict[str, Any], kinds: Kinds) -> wording.Locate:

@@ -25,7 +25,7 @@ from confluent_kafka import KafkaException, Producer
 from rich.live import Live
 
 from bridge import config as configuration
-from bridge import screen, tail, topics
+from bridge import panel, screen, tail, terminal, topics
 from bridge.catalog import Catalog
 from bridge.errors import BridgeError, Unreachable
 from bridge.kafka import Admin
@@ -34,7 +34,6 @@ from bridge.screen import Counts, Facts, Meter
 from bridge.service import Service
 from bridge.sim.predictstreet import PredictStreetSim
 from bridge.sim.ticktock import TickTockSim
-from bridge.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +74,7 @@ async def run(
     rate: frames a second, both gateways together. kafka: bootstrap servers of a real Kafka; None: the stand-in.
     out: where to show it, standard output where None. paint: shows the facts instead. Raises what the bridge raises.
     """
-    out = out or console()
+    out = out or terminal.console()
     stop = asyncio.Event()
     with _signals(stop):
         async with _bridge(rate=rate, kafka=kafka, stop=stop) as (service, reader, running):
@@ -179,19 +178,20 @@ class _Show:
 
     def facts(self) -> Facts:
         """Return how things stand now."""
-        now, metrics = self._clock(), self._service.metrics
+        now, metrics, status = self._clock(), self._service.metrics, self._service.status()
         counts = Counts(
             frames=int(metrics.total("frames_received_total")),
             records=int(metrics.total("records_published_total")),
             duplicates=int(metrics.total("frames_duplicate_total")),
             unchanged=int(metrics.total("frames_unchanged_total")),
             dead_letters=int(metrics.total("dead_letters_total")),
-            waiting=int(self._service.status()["journal"]["frames"]),
+            waiting=int(status["journal"]["frames"]),
             topics=dict(self._reader.counts),
         )
         return Facts(
             seconds=now - self._began,
-            state=self._service.ready()[1],
+            state=panel.verdict(status),
+            level=panel.level(status),
             page=self._service.address,
             counts=counts,
             rates=self._meter.rates(counts, now),
@@ -233,7 +233,7 @@ class _Show:
 @contextlib.contextmanager
 def _painter(out: Console) -> Iterator[Callable[[Facts], None]]:
     """Yield what shows facts: in place on a terminal, else as a line now and then."""
-    if out.is_terminal:
+    if terminal.is_live(out):
         with Live(console=out, auto_refresh=False, transient=True, vertical_overflow="crop") as live:
             yield lambda facts: live.update(screen.screen(facts, width=out.width, height=out.height - 1), refresh=True)
         return

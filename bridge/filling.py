@@ -304,7 +304,7 @@ class _Worker:
                     self._said[hole.id] = mark, now
                 elif since is not None and now - since >= FORGOTTEN:
                     del self._said[hole.id]
-                    self._log.warning("gap_not_judged", gap=hole.id)
+                    self._log.warning("gap_not_judged", gap=hole.id, connection=hole.connection)
                 wait = min(wait, 1.0)
                 continue
             due = hole.until / 1000 + SETTLING - wall / 1000
@@ -331,7 +331,7 @@ class _Worker:
         filled = await self._recovered(hole, basin)
         how = redactor.text(filled.how)[:HOW]
         say = self._log.info if filled.state != "lost" else self._log.warning
-        say("gap_judged", gap=hole.id, state=filled.state, frames=basin.frames, how=how)
+        say("gap_judged", gap=hole.id, connection=hole.connection, state=filled.state, frames=basin.frames, how=how)
         mine = [each for each in self._filling.wanted(self.gateway).values() if _alike(each, hole)]
         for each in mine:
             self._intake.event(self.gateway, "", "recovered", gap=each.id, state=filled.state, how=how)
@@ -359,10 +359,10 @@ class _Worker:
                     backoff.reset()
                 if now - heard >= patience:
                     return Filled("lost", f"given up after {patience:g} s: {error}")
-                self._log.warning("gap_waits", gap=hole.id, reason=str(error))
+                self._log.warning("gap_waits", gap=hole.id, connection=hole.connection, reason=str(error))
                 await outside.sleep(backoff.pause(Ending(Verdict.RETRY, DISCONNECT, "")))
             except Exception as error:  # noqa: BLE001 - a bug of ours must not stop the feed; the gap says so
-                self._log.exception("gap_failed", gap=hole.id)
+                self._log.exception("gap_failed", gap=hole.id, connection=hole.connection)
                 return Filled("lost", f"internal error: {type(error).__name__}")
 
     async def _keep_up(self) -> None:

@@ -106,20 +106,27 @@ def consumer_config(config: Settings, *, role: str = "reader") -> dict[str, Any]
     }
 
 
-def producer(config: Settings, *, transactional_id: str, reports: Reports | None = None) -> Producer:
+def producer(
+    config: Settings, *, transactional_id: str, lane: int | None = None, reports: Reports | None = None
+) -> Producer:
     """Make a transactional producer; nothing is sent yet. Raises ConfigError for properties that librdkafka refuses.
 
-    reports: also keeps the first record of a transaction that was refused: a commit only says that one was.
+    lane: that its log lines name. reports: also keeps the first record of a transaction that was refused: a commit only says that one was.
     """
     properties = producer_config(config, transactional_id=transactional_id)
     if reports is not None:
         properties |= {"on_delivery": reports.delivered, "delivery.report.only.error": True}
-    return _make(Producer, config, properties, reports)
+    return _make(Producer, config, properties, reports, lane=lane)
 
 
-def consumer(config: Settings, *, role: str = "reader", reports: Reports | None = None) -> Consumer:
-    """Make a reader, see `consumer_config`. Raises ConfigError for properties that librdkafka refuses."""
-    return _make(Consumer, config, consumer_config(config, role=role), reports)
+def consumer(
+    config: Settings, *, role: str = "reader", lane: int | None = None, reports: Reports | None = None
+) -> Consumer:
+    """Make a reader, see `consumer_config`. Raises ConfigError for properties that librdkafka refuses.
+
+    lane: that its log lines name.
+    """
+    return _make(Consumer, config, consumer_config(config, role=role), reports, lane=lane)
 
 
 class Reports:
@@ -338,32 +345,21 @@ _PRODUCERS: Final = (
 _CONSUMERS: Final = r"fetch\.|queued\.|session\.|heartbeat\.|max\.(poll|partition)\.|check\.crcs|coordinator\."
 
 
-class Repeats(logging.Filter):
-    """Lets a line of librdkafka's log pass once in `EVERY` seconds: while a broker is away it says so 20 times a second.
+class Likeness(logging.Filter):
+    """Marks librdkafka's lines for `bridge.ops.repeats`: while a broker is away it says the same 20 times a second.
 
-    It goes by the lines' own time, and forgets lines that have not come for as long.
+    Its counters and thread names do not make a line another one, and one of a kind is told at once.
     """
 
-    EVERY: Final = 60.0
-
-    def __init__(self) -> None:
-        """Nothing seen so far."""
-        super().__init__()
-        self._passed: dict[str, float] = {}
-
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line passes; its counters and thread names do not make it another one."""
-        text = _HANDLE.sub("", _clean(record.getMessage()))
-        last = self._passed.get(text)
-        if last is not None and record.created - last < self.EVERY:
-            return False
-        self._passed = {line: at for line, at in self._passed.items() if record.created - at < self.EVERY}
-        self._passed[text] = record.created
+        """Let all pass."""
+        record.likeness = _HANDLE.sub("", _clean(record.getMessage()))
+        record.burst = 1
         return True
 
 
 _LOG: Final = logging.getLogger("bridge.kafka")
-_LOG.addFilter(Repeats())
+_LOG.addFilter(Likeness())
 
 
 def _base(config: Settings, *, role: str) -> dict[str, Any]:
@@ -384,9 +380,17 @@ def _given(config: Settings, *, but: str) -> dict[str, Any]:
     return {key: str(value).lower() if isinstance(value, bool) else value for key, value in plain.items()}
 
 
-def _make(client: Callable[..., _T], config: Settings, properties: dict[str, Any], reports: Reports | None) -> _T:
+def _make(
+    client: Callable[..., _T],
+    config: Settings,
+    properties: dict[str, Any],
+    reports: Reports | None,
+    *,
+    lane: int | None = None,
+) -> _T:
+    said = {"client": properties["client.id"]} | ({} if lane is None else {"lane": lane})
     try:
-        return client({**properties, "error_cb": reports or Reports()}, logger=_LOG)
+        return client({**properties, "error_cb": reports or Reports()}, logger=logging.LoggerAdapter(_LOG, said))
     except (KafkaException, ValueError, TypeError) as error:
         cause = error.args[0] if error.args else error
         text = cause.str() if isinstance(cause, KafkaError) else str(cause)

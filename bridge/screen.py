@@ -14,6 +14,7 @@ from typing import Final
 
 from rich.text import Text
 
+from bridge.panel import LEVELS
 from bridge.status import plain
 
 #: Seconds over which a rate is taken: short enough to follow, long enough to be calm.
@@ -24,7 +25,10 @@ _DIM: Final = "dim"
 _NUMBER: Final = "cyan"
 #: Lines of the record with its head, and all others but those of the topics and the foot.
 _RECORD_LINES: Final = 5
-_OTHERS: Final = 10
+_OTHERS: Final = 11
+#: Below so many columns the numbers have shorter names; below so many there is one in a line.
+_ROOMY: Final = 75
+_TIGHT: Final = 57
 _MINUTE: Final = 60
 
 
@@ -45,12 +49,13 @@ class Counts:
 class Facts:
     """All that is shown. seconds: since the start. rates: a second, by the names of `Counts` and by topic.
 
-    state: of the bridge, a word or a line. record: (title, one line of text) of a record, or None before the first.
+    state: of the bridge, a sentence; level: how well that is (`bridge.panel.LEVELS`). record: (title, one line of text) of a record, or None before the first.
     foot: the last lines, one each.
     """
 
     seconds: float
     state: str
+    level: str
     page: str | None
     counts: Counts
     rates: Mapping[str, float]
@@ -85,12 +90,15 @@ class Meter:
 def screen(facts: Facts, *, width: int, height: int) -> Text:
     """Return the screen: never more lines than `height`, none longer than `width` (both at least 40 and 16)."""
     foot = [part for text in facts.foot for part in textwrap.wrap(text, width)]
-    room = height - _OTHERS - _RECORD_LINES - len(foot)
+    numbers = _numbers(facts, width)
+    state = _state(facts, width)
+    room = height - _OTHERS - (len(state) - 1) - (len(numbers) - 3) - _RECORD_LINES - len(foot)
     lines = [
         _head(facts),
+        *state,
         Text(facts.path, _DIM),
         Text(),
-        *_numbers(facts),
+        *numbers,
         Text(),
         *_topics(facts, max(room, 2), width),
         Text(),
@@ -121,26 +129,39 @@ def clock(seconds: float) -> str:
 
 def _head(facts: Facts) -> Text:
     page = f" · {facts.page}" if facts.page else ""
-    return Text.assemble(("feedbridge demo", _HEADING), f" · {clock(facts.seconds)} · {plain(facts.state)}{page}")
+    return Text.assemble(("feedbridge demo", _HEADING), f" · {clock(facts.seconds)}{page}")
 
 
-def _numbers(facts: Facts) -> list[Text]:
+def _state(facts: Facts, width: int) -> list[Text]:
+    """Return the sentence in at most two lines."""
+    sign, style = LEVELS.get(facts.level, ("-", ""))
+    first, *more = textwrap.wrap(plain(facts.state), width - 2, break_on_hyphens=False) or [""]
+    return [Text(f"{sign} {first}", style), *([Text(f"  {' '.join(more)}", style)] if more else [])]
+
+
+def _numbers(facts: Facts, width: int) -> list[Text]:
     counts, rates = facts.counts, facts.rates
     rows = (
         (("frames in", counts.frames, rates.get("frames", 0.0)), ("duplicates dropped", counts.duplicates)),
         (("records out", counts.records, rates.get("records", 0.0)), ("unchanged dropped", counts.unchanged)),
         (("dead letters", counts.dead_letters, None), ("waiting in the journal", counts.waiting)),
     )
-    return [
+    left = [
         Text.assemble(
-            f"  {name:<13}",
-            (f"{number:>11,}", _NUMBER),
-            (f"{f'{rate:,.0f}/s' if rate is not None else '':>9}", _DIM),
-            f"     {other:<22}",
-            (f"{more:>11,}", _NUMBER),
+            f"  {name:<13}", (f"{number:>11,}", _NUMBER), (f"{f'{rate:,.0f}/s' if rate is not None else '':>9}", _DIM)
         )
-        for (name, number, rate), (other, more) in rows
+        for (name, number, rate), _ in rows
     ]
+    others = [other for _, other in rows]
+    if width < _TIGHT:
+        return left + [
+            Text.assemble(f"  {name.split()[0]:<13}", (f"{number:>11,}", _NUMBER)) for name, number in others
+        ]
+    if width < _ROOMY:
+        right = [Text.assemble(f"  {name.split()[0]:<11}", (f"{number:>9,}", _NUMBER)) for name, number in others]
+    else:
+        right = [Text.assemble(f"     {name:<22}", (f"{number:>11,}", _NUMBER)) for name, number in others]
+    return [one.append_text(other) for one, other in zip(left, right, strict=True)]
 
 
 def _topics(facts: Facts, room: int, width: int) -> list[Text]:

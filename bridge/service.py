@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from bridge.config import Config
     from bridge.gateways.gateway import Gateway
     from bridge.ledger import Connection
+    from bridge.ops.otlp import Telemetry
     from bridge.reload import Change
 
 #: How often (s) Kafka or the registry is asked again while it does not answer.
@@ -91,7 +92,7 @@ class Service:
         now: ms since the epoch. host: name of the machine; None: its own. receive: open the gateways' streams; else gaps
         are filled, and nothing more.
 
-        Raises ConfigError for schemas, topics or lanes that can't be.
+        Raises ConfigError for schemas, topics or lanes that can't be, and for a library that is not installed.
         """
         self.config = config
         self.metrics = metrics or Metrics()
@@ -120,6 +121,7 @@ class Service:
         self._held = tuple(sorted({*self._owned, *config.lanes.covered(host)}))
         self._over = threading.Event()
         self._ledger_codec = EntryCodec(self._catalog.own("ledger"), self._catalog.older("ledger"))
+        self._telemetry = self._collected() if receive else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, or until nothing is left to do.
@@ -138,15 +140,7 @@ class Service:
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []
         try:
-            if config.http.listen is not None and self._receive:
-                runner = await http.serve(
-                    config.http.listen,
-                    status=self.status,
-                    ready=self.ready,
-                    healthy=self.healthy,
-                    metrics=self.metrics,
-                )
-                self.address = http.address(runner)
+            runner = await self._shown()
             spread = self._spread(journals)
             intake = Intake(
                 journals,
@@ -196,7 +190,35 @@ class Service:
             if runner is not None:
                 await runner.cleanup()
             journals.close()
+            if self._telemetry is not None:
+                await asyncio.to_thread(self._telemetry.close)
             log.info("stopped", name=config.name, frames_left=journals.frames)
+
+    async def _shown(self) -> web.AppRunner | None:
+        """Begin to tell others how it goes: pages over HTTP, and a collector."""
+        runner = None
+        if self.config.http.listen is not None and self._receive:
+            runner = await http.serve(
+                self.config.http.listen,
+                status=self.status,
+                ready=self.ready,
+                healthy=self.healthy,
+                metrics=self.metrics,
+            )
+            self.address = http.address(runner)
+        if self._telemetry is not None:
+            self._telemetry.start()
+        return runner
+
+    def _collected(self) -> Telemetry | None:
+        """What sends the metrics to a collector; None: nobody wants them, and nothing of it is imported."""
+        if self.config.telemetry.otlp is None:
+            return None
+        from bridge.ops.otlp import Telemetry
+
+        return Telemetry(
+            self.config.telemetry.otlp, self.metrics.registry, name=self.config.name, instance=self.instance
+        )
 
     def _fill(self, intake: Intake) -> tuple[Filling, Errands]:
         """Who has gaps filled, and who hears what is asked for by hand."""
@@ -414,7 +436,7 @@ class Service:
         reports = kafka.Reports()
         name = topics.transactional_id(self.config, lane)
         return Publisher(
-            kafka.producer(self.config, transactional_id=name, reports=reports),
+            kafka.producer(self.config, transactional_id=name, lane=lane, reports=reports),
             transactional_id=name,
             reports=reports,
             waiting=waiting,
@@ -423,7 +445,7 @@ class Service:
 
     def _reader(self, partition: int) -> LedgerReader:
         reports = kafka.Reports()
-        consumer = kafka.consumer(self.config, role="ledger", reports=reports)
+        consumer = kafka.consumer(self.config, role="ledger", lane=partition, reports=reports)
         topic = topics.own_name(self.config, Role.LEDGER)
         return LedgerReader(consumer, self._ledger_codec, topic=topic, partition=partition, reports=reports)
 

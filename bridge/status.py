@@ -1,7 +1,4 @@
-"""What ``feedbridge status`` shows: ``/api/status`` of a running bridge, as a calm table for a terminal.
-
-The status is read tolerantly: a bridge of another version may say more or less than this one knows.
-"""
+"""``feedbridge status``: asks a running bridge for ``/api/status`` and shows it (`bridge.panel`), once or for ever."""
 
 from __future__ import annotations
 
@@ -15,9 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from bridge.errors import BadData, ConfigError, Unreachable
@@ -25,7 +21,6 @@ from bridge.errors import BadData, ConfigError, Unreachable
 _TIMEOUT_SECONDS: Final = 5.0
 _EVERY_SECONDS: Final = 1.0
 _LARGEST: Final = 16 * 1024 * 1024
-_GOOD: Final = frozenset({"active", "connected", "live", "standby"})
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -78,42 +73,42 @@ def watch(url: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[
         sleep(_EVERY_SECONDS)
 
 
-def show(url: str, console: Console, *, forever: bool, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Print the status of the bridge at `url`; forever: show it anew every second, on a terminal in place.
+def show(status: Mapping[str, Any], console: Console, *, types: bool = False) -> None:
+    """Print a status. types: a table of all types too."""
+    from bridge.panel import panel
 
-    Raises the errors of `fetch`; while it is shown for ever, a bridge that does not answer is said and asked again.
+    console.print(panel(status, now=_now(status), width=console.width, types=types), soft_wrap=True)
+
+
+def live(url: str, console: Console, *, types: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Show the status of the bridge at `url` for ever: on a terminal whole and in place, else a line for each change.
+
+    Raises the errors of `fetch` at first; later a bridge that does not answer is said, and asked again.
     """
-    first = _rendered(fetch(url))
-    if not forever:
-        console.print(first)
-        return
-    with Live(first, console=console, auto_refresh=False, screen=console.is_terminal) as live:
+    from bridge.panel import panel, verdict
+    from bridge.terminal import is_live
+
+    found: Mapping[str, Any] = fetch(url)
+    if not is_live(console):
+        last = None
         while True:
+            if (line := verdict(found) if found else _AWAY) != last:
+                console.print(Text(f"{moment(_now(found))}  {line}"), soft_wrap=True)
+                console.file.flush()
+            last = line
             sleep(_EVERY_SECONDS)
-            try:
-                live.update(_rendered(fetch(url)), refresh=True)
-            except (Unreachable, BadData) as error:
-                live.update(Text(plain(str(error)), style=_BAD), refresh=True)
-
-
-def render(status: Mapping[str, Any], *, now: int) -> RenderableType:
-    """Return a status as tables. now: ms since the epoch, for ages."""
-    parts: list[RenderableType] = [*_head(status, now), "", _lanes(status, now), "", _gateways(status, now)]
-    rejected = [(gateway, each) for gateway in _rows(status.get("gateways")) for each in _rows(gateway.get("rejected"))]
-    parts += [
-        Text(f"{_where(gateway, each)}: {plain(each.get('channel'))} rejected: {plain(each.get('message'))}", _BAD)
-        for gateway, each in rejected
-    ]
-    facts = list(_facts({key: value for key, value in status.items() if key not in _SHOWN}))
-    if facts:
-        table = _table()
-        table.show_header = False
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in facts:
-            table.add_row(Text(name), Text(value))
-        parts += ["", table]
-    return Group(*parts)
+            found = _fetched(url) or {}
+    with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as screen:
+        while True:
+            room = max(console.height - 1, 3)
+            if found:
+                text = panel(found, now=_now(found), width=console.width, height=room, types=types)
+            else:
+                text = Text(_AWAY, _BAD)
+            foot = Text(f"\n{moment(_now(found))} · {_FOOT}", "dim", no_wrap=True, overflow="ellipsis")
+            screen.update(Text.assemble(text, foot, no_wrap=True, overflow="crop"), refresh=True)
+            sleep(_EVERY_SECONDS)
+            found = _fetched(url) or {}
 
 
 def plain(value: object) -> str:
@@ -149,10 +144,21 @@ def age(then: object, now: int) -> str:
     return f"{seconds / _HOUR:.0f} h ago"
 
 
-def _rendered(status: Mapping[str, Any]) -> RenderableType:
+_AWAY: Final = "The bridge does not answer; it is asked again every second."
+_FOOT: Final = "every second · Ctrl-C ends"
+
+
+def _fetched(url: str) -> Mapping[str, Any] | None:
+    try:
+        return fetch(url)
+    except (Unreachable, BadData):
+        return None
+
+
+def _now(status: Mapping[str, Any]) -> int:
     """Ages go by the bridge's own clock, where it tells the time: two machines may differ."""
     now = status.get("now")
-    return render(status, now=now if isinstance(now, int) else time.time_ns() // 1_000_000)
+    return now if isinstance(now, int) and not isinstance(now, bool) else time.time_ns() // 1_000_000
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -171,105 +177,3 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 _BAD: Final = "bold red"
-#: What has a place of its own; the rest is listed as it is.
-_SHOWN: Final = frozenset(
-    {
-        *("name", "instance", "version", "started", "now", "ready", "reason", "lanes", "gateways", "reload"),
-        *("well", "waiting", "types", "gaps", "dead_letters"),
-    }
-)
-#: Counts of a gateway, and what their columns are called.
-_COUNTS: Final = {
-    "received": "frames in",
-    "published": "records out",
-    "duplicates": "duplicates",
-    "unchanged": "unchanged",
-    "dead_letters": "dead letters",
-}
-
-
-def _head(status: Mapping[str, Any], now: int) -> list[RenderableType]:
-    began = status.get("started")
-    since = f", started {age(began, now)}" if isinstance(began, int) else ""
-    lines: list[RenderableType] = [
-        Text.assemble(
-            (plain(status.get("name")), "bold"),
-            (f"  feedbridge {plain(status.get('version'))}, instance {plain(status.get('instance'))}{since}", "dim"),
-        )
-    ]
-    if isinstance(status.get("ready"), bool):
-        good = status["ready"]
-        lines.append(_state(f"{'ready' if good else 'not ready'}: {plain(status.get('reason'))}", good=good))
-    if isinstance(reload := status.get("reload"), Mapping):
-        changed = reload.get("changed")
-        told = reload.get("error") or ", ".join(map(plain, changed if isinstance(changed, list) else []))
-        text = f"configuration {plain(reload.get('outcome'))} {age(reload.get('at'), now)}{': ' if told else ''}{plain(told or '')}"
-        lines.append(Text(text, style=_BAD if reload.get("error") else ""))
-    return lines
-
-
-def _lanes(status: Mapping[str, Any], now: int) -> RenderableType:
-    table = _table()
-    for name in ("lane", "role", "since", "waiting", "identities", "trouble"):
-        table.add_column(name, overflow="fold", justify="right" if name in {"waiting", "identities"} else "left")
-    for lane in _rows(status.get("lanes")):
-        trouble = lane.get("trouble")
-        since = lane.get("since")
-        table.add_row(
-            Text(plain(lane.get("lane"))),
-            _state(lane.get("role"), good=lane.get("role") in _GOOD),
-            Text(age(since, now) if since is not None else ""),
-            *(Text(plain(lane[name]) if name in lane else "") for name in ("behind", "identities")),
-            Text(plain(trouble) if trouble else "", style=_BAD),
-        )
-    return table
-
-
-def _gateways(status: Mapping[str, Any], now: int) -> RenderableType:
-    rows = _rows(status.get("gateways"))
-    counts = [name for name in _COUNTS if any(name in row for row in rows)]
-    table = _table()
-    for name in ("gateway", "state", "last frame"):
-        table.add_column(name, overflow="fold")
-    for name in counts:
-        table.add_column(_COUNTS[name], justify="right", overflow="fold")
-    table.add_column("", overflow="fold")
-    for gateway in rows:
-        good = gateway.get("connected") is True
-        detail = gateway.get("detail")
-        table.add_row(
-            Text(plain(gateway.get("name"))),
-            _state(gateway.get("state") or ("connected" if good else "down"), good=good),
-            Text(age(gateway.get("last_frame"), now)),
-            *(Text(plain(gateway.get(name))) for name in counts),
-            Text(plain(detail) if detail else ""),
-        )
-    return table
-
-
-def _where(gateway: Mapping[str, Any], rejected: Mapping[str, Any]) -> str:
-    """Where a subscription was rejected: the gateway, and the connection where it is told."""
-    connection = rejected.get("connection")
-    return plain(gateway.get("name")) + (f" {plain(connection)}" if connection else "")
-
-
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-
-
-def _state(state: object, *, good: bool) -> Text:
-    return Text(plain(state), style="green" if good else _BAD)
-
-
-def _rows(value: object) -> list[Mapping[str, Any]]:
-    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
-
-
-def _facts(value: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the rest of the status, flat: (`journal frames`, `1,204`)."""
-    for key, part in value.items():
-        label = plain(f"{name} {key}".strip().replace("_", " "))
-        if isinstance(part, Mapping):
-            yield from _facts(part, label)
-        else:
-            yield label, plain(part)

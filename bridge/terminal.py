@@ -32,6 +32,11 @@ def console() -> Console:
     return out if out.is_terminal else Console(markup=False, highlight=False, width=_WIDE)
 
 
+def is_live(out: Console) -> bool:
+    """Whether what stands there can be written over: a terminal, and not one that knows no moves (``TERM=dumb``)."""
+    return out.is_terminal and not out.is_dumb_terminal
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under heads. Cells are text, numbers, None or rich's own `Text`."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(heads))

@@ -119,11 +119,14 @@ def wait(
     until: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
+    tell: Callable[[str, int, int], None] = lambda _what, _done, _all: None,
 ) -> None:
     """Return when the metadata shows every topic with a leader for each partition: only then can it be written to."""
+    wanted = list(topics)
     while True:
         existing = admin.metadata().topics
-        late = [topic.name for topic in topics if not _ready(existing.get(topic.name), topic.least)]
+        late = [topic.name for topic in wanted if not _ready(existing.get(topic.name), topic.least)]
+        tell("waiting for leaders", len(wanted) - len(late), len(wanted))
         if not late:
             return
         if clock() > until:

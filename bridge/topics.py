@@ -349,12 +349,13 @@ def apply(
     wait: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    tell: Callable[[str, int, int], None] = lambda _what, _done, _all: None,
 ) -> list[TopicState]:
     """Make the missing topics and wait until every broker asked knows them; what exists stays as it is.
 
     Only the ledger is given more partitions where it has too few, one for each lane; none is ever taken away.
 
-    wait: seconds. May be repeated, and run by several processes at once. Raises Unreachable, Refused, or ConfigError
+    wait: seconds. tell: see `bridge.proof.Progress`. May be repeated, and run by several processes at once. Raises Unreachable, Refused, or ConfigError
     where the broker refuses a topic for good.
     """
     before = compare(admin, topics)
@@ -368,6 +369,7 @@ def apply(
         before = compare(admin, topics)
     if not missing:
         return before
+    tell(f"making {len(missing)} topics", 0, 0)
     default = topic_requests.default_replication(admin) if any(topic.replication is None for topic in missing) else None
     notes = {topic.name: _unknown_replicas(topic, default) for topic in missing}
     asked, raced = missing, set[str]()
@@ -385,7 +387,7 @@ def apply(
             raise classify(refused[asked[0].name], name=asked[0].name)
     if hidden:
         raise unseen(min(hidden))
-    topic_requests.wait(admin, topics, until=clock() + wait, clock=clock, sleep=sleep)
+    topic_requests.wait(admin, topics, until=clock() + wait, clock=clock, sleep=sleep, tell=tell)
     created = {topic.name for topic in missing} - raced
     return [
         _created(state, notes[state.plan.name]) if state.plan.name in created else state

@@ -70,9 +70,10 @@ def _guard(node: Any) -> None:
     elif isinstance(node, dict):
         for name, each in node.items():
             if isinstance(each, dict) and each.get("writeOnly"):
-                node[name] = _SECRET | ({"description": f"{each['description']} {_SECRET['description']}"})
+                words = (each.get("description"), _SECRET["description"])
+                node[name] = _SECRET | {"description": " ".join(filter(None, words))}
             else:
-                if name == "url" and isinstance(each, dict):
+                if name in {"url", "endpoint"} and isinstance(each, dict):
                     each.setdefault("allOf", []).append(_urls(_NO_PASSWORD))
                 _guard(each)
 

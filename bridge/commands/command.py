@@ -122,8 +122,8 @@ def load(path: Path, *, log_as_configured: bool = False, secrets: bool = True) -
     from bridge import config, settings
     from bridge.ops.redaction import redactor
 
-    if not log_as_configured and log_level() is None:
-        logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
+    if not log_as_configured:
+        quiet_kafka()
     loaded = config.load(path, environ=os.environ, **({} if secrets else {"spare": _login}))
     redactor.add(*settings.secrets(loaded))
     configure_logs(
@@ -133,6 +133,12 @@ def load(path: Path, *, log_as_configured: bool = False, secrets: bool = True) -
     return loaded
 
 
+def quiet_kafka() -> None:
+    """Log nothing of librdkafka unless ``--log-level`` asks for it: what matters of it is in the command's own error."""
+    if log_level() is None:
+        logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL + 1)
+
+
 def _login(path: tuple[str | int, ...]) -> bool:
     """Whether a key only matters to who logs in: no name of a topic, of a right or of a user follows from it."""
     return path[0] in {"gateways", "registry", "kafka"} and path[-1] not in {"sasl.username", "bootstrap.servers"}
@@ -140,8 +146,8 @@ def _login(path: tuple[str | int, ...]) -> bool:
 
 def configure_logs(*, level: str, form: str = "auto") -> None:
     """Set logging up; ``--log-level`` has the last word over `level`."""
-    from bridge.config import LogSettings
     from bridge.ops import logs
+    from bridge.ops.settings import LogSettings
 
     logs.configure(LogSettings.model_validate({"level": log_level() or level, "format": form}))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
+from bridge.commands.progress import progress_bar
 from bridge.errors import BadData, CheckFailed, ConfigError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.config import Config
+    from bridge.proof import Progress
     from bridge.requests import Request
     from bridge.tail import Decoder
 
@@ -80,8 +81,10 @@ def gaps_fill(
     _say("a bridge runs: it was asked" if running else "no bridge runs: this command takes its place")
     mark = f"/requested/{offset}/"
     count = 1 if gap is not None else config.lanes.count
-    with host(config, needed=not running) as ended:
-        found = _follow(config, last, lambda one: one == gap if gap is not None else mark in one, count, ended)
+    with host(config, needed=not running) as ended, progress_bar(as_json=as_json) as tell:
+        ours = (lambda one: one == gap) if gap is not None else (lambda one: mark in one)
+        silent: Progress = lambda _what, _done, _all: None  # noqa: E731 - of a type that has a name
+        found = _follow(config, last, ours, count, ended=ended, tell=tell or silent)
     for one in found:
         if as_json:
             terminal.row(one)
@@ -138,7 +141,13 @@ def _latest(config: Config) -> tuple[dict[str, dict[str, Any]], int]:
 
 
 def _follow(
-    config: Config, last: int, ours: Callable[[str], bool], count: int, ended: Callable[[], bool]
+    config: Config,
+    last: int,
+    ours: Callable[[str], bool],
+    count: int,
+    *,
+    ended: Callable[[], bool],
+    tell: Progress,
 ) -> list[dict[str, Any]]:
     """Wait until so many gaps are judged. last: what is new has a greater offset. ours: which ids are wanted."""
     from bridge import tail as reading
@@ -146,16 +155,16 @@ def _follow(
 
     topic = topics.own_name(config, topics.Role.GAPS)
     found: dict[str, dict[str, Any]] = {}
-    with _progress(count) as told:
-        for record in reading.tail(config, [topic], _decoder(config), start="beginning", stop=ended):
-            if record.offset <= last or record.data is None or not ours(record.data["id"]):
-                continue
-            gap = _plain(record.data)
-            if gap["state"] != "open":
-                found[gap["id"]] = gap
-            told(len(found))
-            if len(found) >= count:
-                return sorted(found.values(), key=lambda each: str(each["id"]))
+    tell("asking the gateway", 0, 0)
+    for record in reading.tail(config, [topic], _decoder(config), start="beginning", stop=ended):
+        if record.offset <= last or record.data is None or not ours(record.data["id"]):
+            continue
+        gap = _plain(record.data)
+        if gap["state"] != "open":
+            found[gap["id"]] = gap
+        tell("asking the gateway", len(found), count if found else 0)
+        if len(found) >= count:
+            return sorted(found.values(), key=lambda each: str(each["id"]))
     raise Unreachable("ended before the gap was judged", where="gaps fill")
 
 
@@ -227,21 +236,6 @@ def host(config: Config, *, needed: bool) -> Iterator[Callable[[], bool]]:
         thread.join()
         if errors:
             raise errors[0]
-
-
-@contextmanager
-def _progress(count: int) -> Iterator[Callable[[int], object]]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns: tuple[Any, ...] = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("asking the gateway", total=None)
-        yield lambda done: bar.update(task, completed=done, total=count if done else None)
 
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:

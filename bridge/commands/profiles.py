@@ -89,7 +89,7 @@ def profile(
     plan = topics.plan(config, catalog)
     chosen = _chosen(plan, words, wanted)
     span = span_of(since, until)
-    with progress_bar() as progress:
+    with progress_bar(as_json=as_json) as progress:
         found = survey(config, catalog, decoder_of(config), chosen, span=span, progress=progress)
     drafts, left = _propose(catalog, found, wanted, output)
     if as_json:

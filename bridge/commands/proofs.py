@@ -23,7 +23,7 @@ SHOWN: Final = 10
 
 @click.command(
     cls=Command,
-    short_help="Prove from Kafka that nothing is doubled, missing or out of order.",
+    short_help="Prove that nothing is doubled, missing or out of order.",
     examples=[
         "feedbridge verify -c feedbridge.yaml",
         "feedbridge verify -c feedbridge.yaml --since 1h",
@@ -46,7 +46,7 @@ def verify(*, path: Path, since: str | None, until: str | None, as_json: bool) -
 
     config = load(path)
     span = span_of(since, until)
-    with progress_bar() as progress:
+    with progress_bar(as_json=as_json) as progress:
         proof = prove(config, load_catalog(), decoder_of(config), span=span, progress=progress)
     if as_json:
         terminal.document({"since": span.since, "until": span.until, **_facts(proof)})

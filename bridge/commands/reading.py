@@ -1,37 +1,17 @@
-"""What commands that read a stretch of topics share: the span, the bar that shows how far they are, the decoder."""
+"""What commands that read a stretch of topics share: the span, the decoder."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bridge.commands.command import load_catalog
+from bridge.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from bridge.config import Config
-    from bridge.proof import Progress
     from bridge.tail import Decoder
     from bridge.verdict import Span
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress | None]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns: Sequence[Any] = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
-        yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole or None)
 
 
 def span_of(since: str | None, until: str | None) -> Span:
@@ -54,3 +34,6 @@ def decoder_of(config: Config) -> Decoder:
     from bridge.tail import Decoder
 
     return Decoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)
+
+
+__all__ = ["decoder_of", "progress_bar", "span_of"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
+from bridge.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from bridge.config import Config
@@ -69,11 +70,14 @@ def tail(
         follow=not no_follow,
         skip_missing=not words,
     )
-    for record in records:
-        if as_json:
-            terminal.json_line(reading.line(record))
-        else:
-            terminal.line(reading.pretty(record))
+    with progress_bar(as_json=as_json or count is None, beside_output=True) as tell:
+        for number, record in enumerate(records, 1):
+            if as_json:
+                terminal.json_line(reading.line(record))
+            else:
+                terminal.line(reading.pretty(record))
+            if tell is not None:
+                tell(f"{number:,} of {count:,} records", number, count or 0)
 
 
 def _decoder(config: Config) -> Decoder:

@@ -18,12 +18,15 @@ from bridge.commands.command import (
     json_option,
     load,
     maybe_config_option,
+    quiet_kafka,
 )
+from bridge.commands.progress import progress_bar
 from bridge.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
     import asyncio
 
+    from bridge.proof import Progress
     from bridge.service import Service
     from bridge.sim import Simulator
 
@@ -131,41 +134,52 @@ def demo(*, seconds: float | None, rate: int, kafka: str | None) -> None:
 
     from bridge import demo as show
 
+    quiet_kafka()
     configure_logs(level="error")
     asyncio.run(show.run(seconds=seconds, rate=rate, kafka=kafka))
 
 
 @click.command(
     cls=Command,
-    short_help="Show how a running bridge is.",
+    short_help="Say whether all is well with a running bridge.",
     examples=[
         "feedbridge status -c feedbridge.yaml",
         "feedbridge status --url http://127.0.0.1:8080 --watch",
         "feedbridge status --url http://127.0.0.1:8080 --json",
+        "feedbridge status -c feedbridge.yaml --types",
     ],
 )
 @maybe_config_option
 @click.option("--url", metavar="URL", help="Where the bridge listens; else http.listen of the configuration.")
 @click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@click.option("--types", is_flag=True, help="Also a table of all types of frames.")
 @json_option
-def status(*, path: Path | None, url: str | None, watch: bool, as_json: bool) -> None:
-    """Show how a running bridge is: its lanes, gateways and journal.
+@click.pass_context
+def status(ctx: click.Context, *, path: Path | None, url: str | None, watch: bool, types: bool, as_json: bool) -> None:
+    """Show how a running bridge is, beginning with one sentence.
 
-    Without URL and configuration the bridge is looked for at 127.0.0.1:8080.
+    Then what else there is to say, lanes, gateways, latency, journal, gaps and dead letters. Ends with 0 where all
+    is well or there is but a warning, with 1 where not. Without URL and configuration the bridge is looked for at 127.0.0.1:8080.
     """
+    from bridge import panel, terminal
     from bridge import status as bridge_status
-    from bridge import terminal
 
     if url is None:
         listen = load(path).http.listen if path else "127.0.0.1:8080"
         if listen is None:
             raise ConfigError("the bridge listens nowhere (null)", where="http", mend="set http.listen, or give --url")
         url = bridge_status.url_of(listen)
+    if watch and not as_json:
+        bridge_status.live(url, terminal.console(), types=types)
+    if watch:
+        for found in bridge_status.watch(url):
+            terminal.row(found)
+    found = bridge_status.fetch(url)
     if as_json:
-        for found in bridge_status.watch(url) if watch else [bridge_status.fetch(url)]:
-            (terminal.row if watch else terminal.document)(found)
+        terminal.document(found)
     else:
-        bridge_status.show(url, terminal.console(), forever=watch)
+        bridge_status.show(found, terminal.console(), types=types)
+    ctx.exit(0 if panel.well(found) else 1)
 
 
 @click.group(cls=Group)
@@ -258,7 +272,7 @@ def _simulate(
 
     import msgspec
 
-    from bridge.sim import FeedKnobs, run_simulator
+    from bridge.sim import FeedKnobs
     from bridge.sim.feed import Broker
 
     host, _, port = listen.rpartition(":")
@@ -273,21 +287,18 @@ def _simulate(
     }
     if key:
         options["api_key"] = key
+
     try:
         broker = None
         if amqp is not None:
             replays = msgspec.convert(dict(_pairs(feed, "--feed")), FeedKnobs, strict=False)
             broker = Broker(url=amqp, exchange=exchange, feed=replays)
-        asyncio.run(
-            run_simulator(
-                kind,
-                broker=broker,
-                faults={name: _number(value) for name, value in _pairs(faults, "--fault")},
-                knobs=dict(_pairs(knobs, "--knob")),
-                ready=lambda sim: _say_where(sim, as_json=as_json),
-                **options,
-            )
-        )
+        options |= {
+            "broker": broker,
+            "faults": {name: _number(value) for name, value in _pairs(faults, "--fault")},
+            "knobs": dict(_pairs(knobs, "--knob")),
+        }
+        asyncio.run(_simulated(kind, options, limit=limit, as_json=as_json))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     except ConnectionError as error:
@@ -295,6 +306,40 @@ def _simulate(
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"can't listen on {listen}: {why}", mend="name another address with --listen") from error
+
+
+async def _simulated(
+    kind: Literal["ticktock", "predictstreet"], options: dict[str, Any], *, limit: int | None, as_json: bool
+) -> None:
+    """Run a simulator; with a limit, and on a terminal, show how many of its frames were made."""
+    import asyncio
+
+    from bridge.sim import run_simulator
+
+    counting: list[asyncio.Task[None]] = []
+    with progress_bar(as_json=as_json or limit is None, what="nobody listens yet") as tell:
+
+        def ready(sim: Simulator) -> None:
+            _say_where(sim, as_json=as_json)
+            if tell is not None and limit is not None:
+                counting.append(asyncio.create_task(_count(sim, limit, tell)))
+
+        try:
+            await run_simulator(kind, ready=ready, **options)
+        finally:
+            for task in counting:
+                task.cancel()
+            await asyncio.gather(*counting, return_exceptions=True)
+
+
+async def _count(sim: Simulator, limit: int, tell: Progress) -> None:
+    """Tell how many frames of the limit there were, until all were."""
+    import asyncio
+
+    while sim.produced < limit:
+        tell("frames made", sim.produced, limit)
+        await asyncio.sleep(0.2)
+    tell("frames made", limit, limit)
 
 
 def _say_where(sim: Simulator, *, as_json: bool) -> None:

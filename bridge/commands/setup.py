@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.commands.command import Command, Group, config_option, json_option, load, load_catalog, show_findings
+from bridge.commands.progress import progress_bar
 from bridge.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -188,7 +189,10 @@ def topics_apply(*, path: Path, as_json: bool) -> None:
     from bridge import kafka, topics
 
     settings = load(path)
-    states = topics.apply(kafka.Admin(settings), topics.plan(settings, load_catalog()))
+    with progress_bar(as_json=as_json) as tell:
+        states = topics.apply(
+            kafka.Admin(settings), topics.plan(settings, load_catalog()), tell=tell or (lambda _what, _done, _all: None)
+        )
     _show_topics(states, as_json=as_json)
     unusable = [state for state in states if state.unusable]
     if unusable:

@@ -104,6 +104,9 @@ class Socket:
         #: The last event that the intake knows of.
         self._event: str | None = None
         self._ended_by: str | None = None
+        #: Since it was up last: connections that failed, and (cause, text) of the one that was logged last.
+        self._failed = 0
+        self._told: tuple[str, str] | None = None
         #: Of the present connection: frames flow; the next pause may be short; an end until then is the journal's doing.
         self._up = False
         self._healthy = False
@@ -377,7 +380,8 @@ class Socket:
         self._event = "up"
         self._intake.event(self._gateway, self.name, "up")
         self._become(LIVE, None)
-        self._log.info("gateway_connected")
+        self._log.info("gateway_connected", **({"failed_before": self._failed} if self._failed else {}))
+        self._failed, self._told = 0, None
 
     def _judged(self, ending: Ending) -> Ending:
         """Blame the journal where the server gave up on a reader that did not read."""
@@ -402,9 +406,12 @@ class Socket:
 
     def _pause(self, ending: Ending) -> float:
         pause = self._backoff.pause(ending)
-        self._log.warning(
-            "gateway_disconnected", cause=ending.cause, reason=redactor.text(ending.text), retry_in=round(pause, 1)
-        )
+        self._failed += 1
+        why = ending.cause, redactor.text(ending.text)
+        # What is away for a night is one line, not one for each try.
+        say = self._log.debug if why == self._told else self._log.warning
+        self._told = why
+        say("gateway_disconnected", cause=why[0], reason=why[1], retry_in=round(pause, 1), failed=self._failed)
         return pause
 
     def _report_down(self, cause: str) -> None:

@@ -5,29 +5,32 @@ short constant with fields. Whatever passes is redacted twice: field by field be
 included, and once more as the finished line (see `bridge.ops.redaction`).
 
 Libraries that log what they send (websockets and aiohttp print the request line, key and all, at debug level) are held
-to warnings whatever level is configured. Events that repeat are held back and counted, so that a gateway which is
-down for a night does not fill a disk.
+to warnings whatever level is configured. Events that repeat are held back and counted (`bridge.ops.repeats`), so that a
+gateway which is down for a night does not fill a disk.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias
 
 import structlog
 
 from bridge.ops.redaction import redactor
+from bridge.ops.repeats import Repeats
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from bridge.ops.repeats import Held
 
 #: Libraries whose debug and info lines may hold request lines, headers or whole messages.
 CAPPED: Final = (
@@ -42,7 +45,9 @@ CAPPED: Final = (
     "httpcore2",
     "httpx",
     "httpx2",
+    "opentelemetry",
     "picows",
+    "requests",
     "urllib3",
     "websockets",
 )
@@ -63,17 +68,22 @@ class LogSettings(Protocol):
 
 
 def configure(
-    settings: LogSettings, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    settings: LogSettings,
+    *,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    later: Later | None = None,
 ) -> None:
     """Send all logs of this process through the pipeline; may be called again, the last call counts.
 
-    stream: standard error where None. clock: seconds, monotonic; what the limit on repetitions goes by.
+    stream: standard error where None. clock: seconds, monotonic; what the limit on repetitions goes by. later: calls a
+    function in so many seconds, once, from any thread; a thread of its own where None.
     """
     stream = stream or sys.stderr
     level = _LEVELS[settings.level]
     console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
-    handler = _Handler(stream, clock=clock)
-    handler.setFormatter(_formatter(console=console, colors=stream.isatty()))
+    handler = _Handler(stream, clock=clock, later=later or _in_a_thread)
+    handler.setFormatter(_formatter(console=console, colors=_colors(stream)))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -99,79 +109,31 @@ def configure(
     )
 
 
-@dataclass(slots=True)
-class _Run:
-    """One event that keeps coming: since when, how often let through, how often held back, the last one held back."""
-
-    since: float
-    passed: int = 0
-    held: int = 0
-    last: logging.LogRecord | None = None
+def _colors(stream: TextIO) -> bool:
+    """Whether a person sees it who has not asked for no colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-class Repeats:
-    """Lets an event through `burst` times in `seconds`, holds back and counts the rest.
-
-    Pure: fed with records and the time. What was held back is told by the first record after the time is up: the
-    next of its kind, or `ended`, whichever comes first. At most `limit` kinds are remembered, the oldest go first.
-    """
-
-    def __init__(self, *, burst: int = 5, seconds: float = 10.0, limit: int = 1000) -> None:
-        """See the class."""
-        self._burst = burst
-        self._seconds = seconds
-        self._limit = limit
-        self._runs: dict[tuple[object, ...], _Run] = {}
-
-    def admit(self, record: logging.LogRecord, now: float) -> bool:
-        """Return whether the record is to be written. Debug lines and what is worse than an error always are."""
-        if not logging.DEBUG < record.levelno < logging.CRITICAL:
-            return True
-        kind = _kind(record)
-        run = self._runs.get(kind)
-        if run is None:
-            if len(self._runs) >= self._limit:
-                del self._runs[next(iter(self._runs))]
-            run = self._runs[kind] = _Run(now)
-        if run.passed < self._burst:
-            run.passed += 1
-            return True
-        run.held += 1
-        run.last = record
-        return False
-
-    def ended(self, now: float) -> list[logging.LogRecord]:
-        """Return the last record of each kind whose time is up and that was held back, with its count as `repeated`."""
-        over = [kind for kind, run in self._runs.items() if now - run.since >= self._seconds]
-        told = []
-        for kind in over:
-            run = self._runs.pop(kind)
-            if run.last is not None:
-                run.last.repeated = run.held
-                told.append(run.last)
-        return told
+#: Calls a function in so many seconds, and returns what stops it.
+Later: TypeAlias = "Callable[[float, Callable[[], None]], Callable[[], None]]"
 
 
-#: Fields that make two events different ones; others (counts, texts, ids of frames) do not.
-_TELLING: Final = (
-    "event", "gateway", "connection", "cause", "channel", "file", "lane", "reason", "role", "state", "subject", "topic",
-)  # fmt: skip
-
-
-def _kind(record: logging.LogRecord) -> tuple[object, ...]:
-    """Return what makes two records the same event: not the time, not the numbers in it."""
-    if isinstance(record.msg, dict):
-        return (record.levelno, record.name, *(str(record.msg.get(name)) for name in _TELLING))
-    return (record.levelno, record.name, str(record.msg))
+def _in_a_thread(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+    return timer.cancel
 
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Writes lines; holds libraries to warnings and repetitions back."""
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float]) -> None:
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float], later: Later) -> None:
         super().__init__(stream)
         self._clock = clock
+        self._later = later
         self._repeats = Repeats()
+        self._stop: Callable[[], None] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         # Also here and not only by the loggers' levels: a library may set its own.
@@ -182,6 +144,26 @@ class _Handler(logging.StreamHandler[TextIO]):
             super().emit(held)
         if self._repeats.admit(record, now):
             super().emit(record)
+        self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        """See to it that what is held back is told in time, even if nothing else is ever logged."""
+        due = self._repeats.due()
+        if due is not None and self._stop is None:
+            self._stop = self._later(max(due - now, 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self.acquire()
+        try:
+            if self._stop is None:  # closed meanwhile
+                return
+            self._stop = None
+            now = self._clock()
+            for held in self._repeats.ended(now):
+                super().emit(held)
+            self._arm(now)
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         # The default prints the arguments and a traceback, both unredacted.
@@ -193,6 +175,9 @@ class _Handler(logging.StreamHandler[TextIO]):
             return
 
     def close(self) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
         try:
             for held in self._repeats.ended(float("inf")):
                 super().emit(held)
@@ -208,9 +193,9 @@ def _formatter(*, console: bool, colors: bool) -> structlog.stdlib.ProcessorForm
         else structlog.processors.JSONRenderer()
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_facts(),
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(_PLACES), *_facts()],
         processors=[
-            _repeated,
+            _repeated_in_words if console else _repeated,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
@@ -231,10 +216,22 @@ def _facts() -> list[Processor]:
     ]
 
 
+#: What a record of the standard library may bear as attributes, and says as fields.
+_PLACES: Final = ("client", "gateway", "connection", "lane")
+
+
 def _repeated(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    count = getattr(event["_record"], "repeated", None)
-    if count is not None:
-        event["repeated"] = count
+    held: Held | None = getattr(event["_record"], "held", None)
+    if held is not None:
+        event["repeated"] = held.count
+        event["repeated_seconds"] = round(held.seconds)
+    return event
+
+
+def _repeated_in_words(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    held: Held | None = getattr(event["_record"], "held", None)
+    if held is not None and held.count > 1:
+        event["event"] = f"{event.get('event')} ({held.count - 1:,} more like it in {held.seconds:.0f} s)"
     return event
 
 

@@ -42,9 +42,10 @@ _QUOTED: Final = re.compile(
         (?P<value>[^"'\r\n]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-#: `Authorization: Bearer …`, `X-Api-Key: …`, as a header line, a dict or a tuple.
+#: `Authorization: Bearer …`, `X-Api-Key: …`, as a header line, a dict or a tuple; not the path of a key of the configuration,
+#: behind which stands what is wrong with it.
 _HEADER: Final = re.compile(
-    r"""(?P<name>\b(?:(?:proxy-)?authorization|x-api-key))
+    r"""(?<!otlp\.headers\.)(?P<name>\b(?:(?:proxy-)?authorization|x-api-key))
         (?P<join>(?:["']\s*,|["']?\s*[:=])\s*(?:b?["'])?)
         (?P<value>[^"'\r\n,;]+)""",
     re.IGNORECASE | re.VERBOSE,

@@ -52,6 +52,9 @@ def knobs_of(kind: Kind, given: Knobs | Mapping[str, Any] | None) -> Knobs:
     """Knobs from a mapping of names; raises ValueError for unknown names and bad values."""
     if isinstance(given, TickTockKnobs | PredictStreetKnobs):
         return given
-    if kind == "ticktock":
-        return msgspec.convert(dict(given or {}), TickTockKnobs, strict=False)
-    return msgspec.convert(dict(given or {}), PredictStreetKnobs, strict=False)
+    made: type[TickTockKnobs | PredictStreetKnobs] = TickTockKnobs if kind == "ticktock" else PredictStreetKnobs
+    known = [field.name for field in msgspec.structs.fields(made)]
+    if unknown := [name for name in given or () if name not in known]:
+        message = f"there is no knob {unknown[0]!r}, known: {', '.join(known)}"
+        raise ValueError(message)
+    return msgspec.convert(dict(given or {}), made, strict=False)

@@ -239,12 +239,12 @@ def test_the_selector_takes_the_pods_of_the_release_alone(rendered: Render) -> N
 
 
 def test_the_network_policy_opens_what_the_config_names(rendered: Render) -> None:
-    """Out: names of hosts, and the ports of Kafka, registry, gateways, REST and AMQP. In: the status page, for those named."""
+    """Out: names of hosts, and the ports of Kafka, registry, gateways, REST, AMQP and collector. In: the status page, for those named."""
     policy = rendered("network-policy").one("NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     names, others = policy["egress"]
     assert {(each["port"], each["protocol"]) for each in names["ports"]} == {(53, "UDP"), (53, "TCP")}
-    assert {each["port"] for each in others["ports"]} == {443, 5671, 8081, 8443, 9093, 9094}
+    assert {each["port"] for each in others["ports"]} == {443, 4318, 5671, 8081, 8443, 9093, 9094}
     [ingress] = policy["ingress"]
     assert ingress["from"] == values("network-policy")["networkPolicy"]["ingressFrom"]
     assert not rendered("minimal").all("NetworkPolicy")

@@ -10,8 +10,9 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -20,8 +21,11 @@ import pytest
 from bridge.sim import Key, PredictStreetSim, Simulator, TickTockSim
 from bridge.sim.keys import PREDICTSTREET_SCOPES, TICKTOCK_SCOPES
 from tests.audit import collect
+from tests.collector import Collector
 from tests.kafka.conftest import Kafka, Registry
 from tests.running import BridgeProcess, configuration, predictstreet, ticktock, until
+from tests.servers.rabbitmq import PASSWORD as AMQP_PASSWORD
+from tests.servers.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,11 +36,14 @@ CS2_KEY = f'ttk_live_{MARKER}+/="one'
 MARKETS_KEY = f"ps_test_0123456789abcdef_{MARKER}{'x' * 37}"
 KAFKA_PASSWORD = f"{MARKER}-kafka&p%ss"
 REGISTRY_PASSWORD = f"{MARKER}-registry:p@ss"
-SECRETS = (CS2_KEY, MARKETS_KEY, KAFKA_PASSWORD, REGISTRY_PASSWORD)
+OTLP_TOKEN = f"{MARKER}-otlp/token="
+SECRETS = (CS2_KEY, MARKETS_KEY, KAFKA_PASSWORD, REGISTRY_PASSWORD, AMQP_PASSWORD, OTLP_TOKEN)
 #: The password is a secret wherever it stands; the marker itself would not show in base64.
 FORMS = (
     MARKER,
     quote(MARKER),
+    AMQP_PASSWORD,
+    quote(AMQP_PASSWORD, safe=""),
     *(base64.b64encode(f"{pad}{secret}".encode())[4:-4].decode() for secret in SECRETS for pad in ("", "x", "xx")),
     base64.b64encode(f"bridge:{REGISTRY_PASSWORD}".encode()).decode(),
     base64.b64encode(f"bridge:{quote_plus(REGISTRY_PASSWORD)}".encode()).decode(),
@@ -71,20 +78,47 @@ def test_the_search_finds_a_secret_in_every_spelling() -> None:
     assert not leaks({"place": b"nothing to see, not even the base64 of something else, Zm9vYmFyYmF6"})
 
 
-async def test_nothing_tells_a_secret(kafka: Kafka, registry: Registry, topic_prefix: str, tmp_path: Path) -> None:
-    """A run with everything that may go wrong, and every command that shows something, at log level debug."""
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """One that lets nobody in, so that each request has something to be told of."""
+    with Collector() as found:
+        found.status = 401
+        yield found
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RabbitMQ]:
+    """One that is TickTock's."""
+    with RabbitMQ(tmp_path / "rabbitmq") as found:
+        found.start()
+        yield found
+
+
+async def test_nothing_tells_a_secret(
+    kafka: Kafka, registry: Registry, broker: RabbitMQ, *, collector: Collector, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A run with everything that may go wrong, and every command that shows something, at log level debug.
+
+    It begins at level info; a signal makes it debug while it runs.
+    """
     cs2_key = Key(token=CS2_KEY, scopes=TICKTOCK_SCOPES)
     markets_key = Key(token=MARKETS_KEY, scopes=PREDICTSTREET_SCOPES)
     places: dict[str, bytes] = {}
     async with (
-        TickTockSim(seed=1, rate=200, faults=FAULTS, keys=[cs2_key]) as cs2,
+        TickTockSim(seed=1, rate=200, faults=FAULTS, keys=[cs2_key], amqp=broker.url, exchange="x") as cs2,
         PredictStreetSim(seed=1, rate=200, faults=FAULTS, keys=[markets_key]) as markets,
     ):
         scheme, _, address = registry.url.partition("://")
         wishes = [{"channel": "no_such_channel", "ids": ["1"]}, {"channel": "token_book", "ids": ["nonsense"]}]
         config = configuration(
             {
-                "cs2": ticktock(cs2, matches="live", live_interval="1s", rest={"url": cs2.rest_url}),
+                "cs2": ticktock(
+                    cs2,
+                    matches="live",
+                    live_interval="1s",
+                    rest={"url": cs2.rest_url},
+                    recovery={"amqp": {"url": broker.url, "exchange": "x", "patience": "5s"}},
+                ),
                 "markets": predictstreet(
                     markets,
                     rest={"url": markets.rest_url},
@@ -99,14 +133,19 @@ async def test_nothing_tells_a_secret(kafka: Kafka, registry: Registry, topic_pr
             "sasl.username": "bridge",
             "sasl.password": KAFKA_PASSWORD,
             "ssl.key.password": KAFKA_PASSWORD,
-            "debug": "security,broker,eos",
+            "debug": "all",
         }
         config["registry"] = {
             "url": f"{scheme}://bridge:{quote(REGISTRY_PASSWORD, safe='')}@{address}",
             "register": True,
         }
-        async with BridgeProcess(config, tmp_path / "bridge", level="debug") as bridge:
+        config["telemetry"] = {
+            "otlp": {"endpoint": collector.url, "interval": "1s", "headers": {"Authorization": f"Bearer {OTLP_TOKEN}"}}
+        }
+        async with BridgeProcess(config, tmp_path / "bridge", level="info") as bridge:
             await bridge.ready()
+            assert "debug" not in {event["level"] for event in bridge.events()}
+            await more_talkative(bridge)
             await bridge.received(300, gateway="cs2")
             await bridge.received(300, gateway="markets")
             places |= await pages(bridge, "at first")
@@ -122,6 +161,8 @@ async def test_nothing_tells_a_secret(kafka: Kafka, registry: Registry, topic_pr
             await cs2.revoke()
             assert await bridge.end() == 77
             places["output"] = bridge.output().encode()
+    assert collector.requests[0][1]["authorization"] == f"Bearer {OTLP_TOKEN}"
+    assert b"telemetry_failing" in places["output"]
     for name in ("journal", "."):
         for file in (bridge.folder / name).iterdir():
             if file.is_file() and file != bridge.file:
@@ -169,6 +210,15 @@ async def test_an_error_at_the_start_tells_no_secret(
             places |= {"output": bridge.output().encode(), **await commands(bridge, ("config", "show"), ("check",))}
     assert what.encode() in places["output"]
     assert leaks(places) == []
+
+
+async def more_talkative(bridge: BridgeProcess) -> None:
+    """Change the level of the log while it runs; return when a line of level debug came."""
+    config = json.loads(bridge.file.read_text(encoding="utf-8"))
+    config["log"]["level"] = "debug"
+    bridge.file.write_text(json.dumps(config), encoding="utf-8")
+    os.kill(bridge.pid, signal.SIGHUP)
+    await until(lambda: any(event["level"] == "debug" for event in bridge.events()), what="a debug line")
 
 
 async def quoting(sim: Simulator, key: str) -> None:

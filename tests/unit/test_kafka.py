@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -24,14 +26,16 @@ from bridge.kafka import (
     MESSAGE_BYTES,
     TOPIC_BYTES,
     Admin,
-    Repeats,
+    Likeness,
     Reports,
     classify,
     consumer,
     consumer_config,
+    hear,
     producer,
     producer_config,
 )
+from bridge.ops.repeats import Held, Repeats
 from bridge.settings import Secret
 from tests.installation import installation
 
@@ -195,20 +199,39 @@ def test_an_answer_is_not_explained_away() -> None:
 
 
 def test_a_broker_that_is_away_is_logged_once_a_minute() -> None:
-    """Repeats differ only in counters and thread names; another line passes at once."""
-    repeats = Repeats()
+    """Lines that differ only in counters and thread names are one kind, told once and then counted; another passes."""
+    repeats, mark = Repeats(), Likeness()
 
     def passes(text: str, at: float) -> bool:
         record = logging.LogRecord("bridge.kafka", logging.ERROR, "", 0, text, (), None)
-        record.created = at
-        return repeats.filter(record)
+        return bool(mark.filter(record)) and repeats.admit(record, at)
 
     line = "FAIL [main-admin#producer-%d] [thrd:b:1/bootstrap]: b:1/bootstrap: refused (after %dms in state CONNECT)"
     assert passes(line % (1, 0), 1000.0)
     assert not passes(line % (1, 7), 1000.1)
-    assert not passes(line % (2, 0), 1059.9)
+    assert not passes(line % (2, 0), 1009.9)
     assert passes("FAIL [main-admin#producer-1] [thrd:c:1]: c:1: refused", 1001.0)
-    assert passes(line % (1, 0), 1060.0)
+    (told,) = repeats.ended(1010.0)
+    assert told.__dict__["held"] == Held(2, 10.0)
+
+
+def test_lines_of_librdkafka_name_client_and_lane() -> None:
+    """What a client's own threads log says whose client it is."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(client)s %(lane)s %(message)s"))
+    logger = logging.getLogger("bridge.kafka")
+    logger.addHandler(handler)
+    try:
+        made = producer(
+            installation(kafka={"bootstrap.servers": "127.0.0.1:1"}), transactional_id="t", lane=3, reports=Reports()
+        )
+        deadline = time.monotonic() + 20
+        while "refused" not in stream.getvalue() and time.monotonic() < deadline:
+            hear(made, wait=0.1)
+    finally:
+        logger.removeHandler(handler)
+    assert "feedbridge-main-producer 3 " in stream.getvalue()
 
 
 def test_nothing_listens_is_unreachable() -> None:

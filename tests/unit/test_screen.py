@@ -17,7 +17,7 @@ def facts(**changes: object) -> Facts:
         topics={f"cs2.type-{number}": 1000 - number for number in range(20)},
     )  # fmt: skip
     given: dict[str, object] = {
-        "seconds": 67.4, "state": "active", "page": "http://127.0.0.1:8080", "counts": counts,
+        "seconds": 67.4, "state": "All is well.", "level": "good", "page": "http://127.0.0.1:8080", "counts": counts,
         "rates": {"frames": 301.2, "records": 280.0, "cs2.type-0": 91.0}, "record": ("cs2.type-0, decoded", '{"a":1}'),
         "path": "simulated → feedbridge → Kafka", "foot": ["a stand-in", "--kafka HOST:PORT"],
     }  # fmt: skip
@@ -29,7 +29,7 @@ def test_screen_shows_the_numbers() -> None:
     shown = screen.screen(facts(), width=80, height=24).plain
     for text in (
         "1:07",
-        "active",
+        "● All is well.",
         "12,345",
         "301/s",
         "11,200",
@@ -64,9 +64,24 @@ def test_screen_fits(
 def test_screen_of_80_by_24_has_room_for_topics() -> None:
     """On the smallest usual terminal the busiest topics, the rest, the record and the foot are all there."""
     lines = screen.screen(facts(), width=80, height=23).plain.split("\n")
-    assert "  and 15 more topics" in "\n".join(lines)
+    assert "  and 16 more topics" in "\n".join(lines)
     assert lines[-1] == "--kafka HOST:PORT"
     assert len(lines) == 23
+
+
+@pytest.mark.parametrize("width", [40, 48, 60, 80, 200])
+def test_no_number_is_cut_off(width: int) -> None:
+    """On a narrow window names are shorter, or there is a line for each; all numbers are there."""
+    shown = screen.screen(facts(), width=width, height=24).plain.split("\n")
+    text = "\n".join(shown)
+    for name, number in (
+        ("frames in", "12,345"),
+        ("records out", "11,200"),
+        ("duplicates", "1,034"),
+        ("unchanged", "111"),
+        ("waiting", "3"),
+    ):
+        assert any(name in line and number in line.split() for line in shown), (name, text)
 
 
 def test_topics_keep_their_places() -> None:
@@ -74,7 +89,7 @@ def test_topics_keep_their_places() -> None:
     one = facts(counts=Counts(topics={"b": 10, "a": 9, "c": 1}))
     two = facts(counts=Counts(topics={"b": 10, "a": 11, "c": 1}))
     order = [
-        [line.split()[0] for line in screen.screen(each, width=80, height=40).plain.split("\n")[8:11]]
+        [line.split()[0] for line in screen.screen(each, width=80, height=40).plain.split("\n")[9:12]]
         for each in (one, two)
     ]
     assert order == [["a", "b", "c"]] * 2

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,31 +15,6 @@ from bridge import status
 from bridge.errors import BadData, ConfigError, Unreachable
 
 NOW = 1_800_000_000_000
-STATUS: dict[str, Any] = {
-    "name": "main", "instance": "abc", "version": "0.1.0", "started": NOW - 60_000, "now": NOW, "ready": False,
-    "reason": "lane 0: reading the ledger", "lanes": [{"lane": 0, "role": "recovering", "trouble": "kafka: away", "behind": 5}],
-    "gateways": [
-        {
-            "name": "cs2", "kind": "ticktock", "state": "live", "connected": True, "last_frame": NOW - 30_000,
-            "received": 1204, "published": 1000, "detail": None, "rejected": [],
-        },
-        {
-            "name": "markets", "kind": "predictstreet-market", "state": "refused", "connected": False, "last_frame": None,
-            "detail": "4401 api_key_revoked\x1b[2J", "rejected": [{"channel": "token_book", "message": "too many"}],
-        },
-    ],
-    "journal": {"frames": 7, "full": False},
-    "reload": {"at": NOW - 5000, "cause": "file", "outcome": "refused", "changed": [], "error": "f:3: kafka is\x1b[2J fixed"},
-}  # fmt: skip
-
-
-def shown(facts: dict[str, Any], *, width: int = 100) -> str:
-    """Return what a terminal of that width would show."""
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(status.render(facts, now=NOW))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert isinstance(text, str)
-    return text
 
 
 @contextmanager
@@ -75,47 +49,6 @@ def body(code: int, text: str, **headers: str) -> Callable[[BaseHTTPRequestHandl
         handler.wfile.write(text.encode())
 
     return answer
-
-
-def test_table_tells_what_matters() -> None:
-    """Name, readiness, lanes, gateways with their counts, rejected subscriptions, and what else there is."""
-    text = shown(STATUS)
-    for part in (
-        "main", "0.1.0", "not ready: lane 0: reading the ledger", "recovering", "kafka: away", "cs2", "30 s ago", "1,204",
-        "refused", "never", "4401 api_key_revoked", "token_book rejected: too many", "journal frames", "7", "journal full",
-        "configuration refused 5 s ago: f:3: kafka is",
-    ):  # fmt: skip
-        assert part in text
-    assert "\x1b" not in text
-
-
-def test_a_reload_that_was_taken_over_names_what_changed() -> None:
-    """One line; nothing of it where there was none."""
-    good = {
-        "at": NOW,
-        "cause": "signal",
-        "outcome": "applied",
-        "changed": ["log.level", "gateways.cs2.api_key"],
-        "error": None,
-    }
-    assert "configuration applied now: log.level, gateways.cs2.api_key" in shown(STATUS | {"reload": good})
-    assert "configuration" not in shown(STATUS | {"reload": None})
-    assert "configuration -" in shown(STATUS | {"reload": {}})
-
-
-def test_table_fits_a_narrow_terminal() -> None:
-    """On 80 columns nothing is cut off: it wraps."""
-    text = shown(STATUS, width=80)
-    assert max(map(len, text.splitlines())) <= 80
-    assert "1,204" in text
-
-
-@pytest.mark.parametrize(
-    "facts", [{}, {"lanes": None, "gateways": "x"}, {"gateways": [1, {}], "lanes": [{"role": 3}], "x": [1]}]
-)
-def test_status_of_another_version_is_shown(facts: dict[str, Any]) -> None:
-    """What is missing or of another shape does no harm."""
-    assert shown(facts)
 
 
 def test_fetch_reads_the_status() -> None:
@@ -187,22 +120,48 @@ def test_age_is_in_a_person_s_unit(then: int | None, text: str) -> None:
     assert status.age(then, NOW) == text
 
 
-def test_show_for_ever_survives_a_restart() -> None:
-    """A bridge that is away while it is watched is said, and asked again."""
-    codes = iter([200, 500, 200])
-    out = io.StringIO()
+def three_answers() -> tuple[Callable[[BaseHTTPRequestHandler], None], Callable[[float], None]]:
+    """What answers, then not, then again; and a sleep that ends it after that."""
+    codes, naps = iter([200, 500, 200]), iter([None, None])
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        body(next(codes), '{"name": "main"}')(handler)
-
-    naps = iter([None, None])
+        body(next(codes), '{"name": "main", "ready": true, "reason": "active"}')(handler)
 
     def sleep(_: float) -> None:
         if next(naps, ...) is ...:
             raise KeyboardInterrupt
 
+    return answer, sleep
+
+
+def test_what_is_shown_for_ever_survives_a_restart() -> None:
+    """On a terminal, a bridge that is away while it is watched is said, and asked again; the screen is given back."""
+    answer, sleep = three_answers()
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True, legacy_windows=False)
     with serving(answer) as url, pytest.raises(KeyboardInterrupt):
-        status.show(url, Console(file=out, width=80), forever=True, sleep=sleep)
-    assert "main" in out.getvalue()
-    with pytest.raises(StopIteration):
-        next(codes)
+        status.live(url, console, sleep=sleep)
+    text = out.getvalue()
+    assert text.count("Ready: active.") == 2
+    assert text.count("does not answer") == 1
+    assert text.index("\x1b[?1049h") < text.index("Ready") < text.index("\x1b[?1049l")
+
+
+def test_without_a_terminal_each_change_is_a_line() -> None:
+    """What watches into a file gets the time and the sentence, once for each change."""
+    answer, sleep = three_answers()
+    out = io.StringIO()
+    with serving(answer) as url, pytest.raises(KeyboardInterrupt):
+        status.live(url, Console(file=out, width=80), sleep=sleep)
+    lines = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+    assert lines == [
+        "Ready: active.", "The bridge does not answer; it is asked again every second.", "Ready: active.",
+    ]  # fmt: skip
+
+
+def test_who_is_not_there_at_first_is_an_error() -> None:
+    """Whoever mistypes the address hears it at once, not on a screen that goes on for ever."""
+    with serving(body(200, "")) as url:
+        pass
+    with pytest.raises(Unreachable):
+        status.live(url, Console(file=io.StringIO()))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
+from structlog.testing import capture_logs
 
 from bridge.frame import Frame
 from bridge.gateways.dialect import NEVER, Dialect, Reaction
@@ -144,6 +145,24 @@ async def test_an_outage_is_reported_once_with_its_cause_and_the_last_message() 
         down = bench.intake.events[1]
     assert bench.causes() == ["up", "down:disconnect", "up", "down:stopped"]
     assert down[2] == {"cause": "disconnect", "since": bench.intake.frames[0].received}
+
+
+async def test_an_outage_is_one_line_and_not_one_for_each_try() -> None:
+    """Another reason is another line; who is back says how often it was tried."""
+    away = [ConnectionRefusedError(111, "refused") for _ in range(5)]
+    bench = Bench(Script([[b"one"], cut(1006)]), *away, Declined(503), Declined(503), Script([[b"two"]]))
+    with capture_logs() as logs:
+        async with bench.running():
+            await bench.intake.until(lambda: len(bench.intake.frames) == 2)
+    told = [each for each in logs if each["log_level"] != "debug"]
+    assert [each["event"] for each in told] == [
+        "gateway_connected",
+        *["gateway_disconnected"] * 3,
+        "gateway_connected",
+    ]
+    assert all((each["gateway"], each["connection"]) == ("gw", "list") for each in logs)
+    assert told[-1]["failed_before"] == 8
+    assert len([each for each in logs if each["log_level"] == "debug"]) == 5
 
 
 async def test_a_feed_that_never_came_is_missing_since_the_start() -> None:

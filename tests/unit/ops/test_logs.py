@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import structlog
 
 from bridge.ops import logs
 from bridge.ops.redaction import redactor
+from bridge.ops.repeats import FIRST, THEN
 
 MARKER = "SECRETMARKERVALUE"
 
@@ -82,6 +83,21 @@ def test_console_on_a_terminal() -> None:
         structlog.get_logger("bridge.test").warning("reconnecting", gateway="cs2")
         assert "reconnecting" in stream.getvalue()
         assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_those_who_want_them(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, coloured: bool
+) -> None:
+    """On a terminal, but not with NO_COLOR."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    logs.configure(Settings(), stream=stream)
+    structlog.get_logger("bridge.test").warning("reconnecting", gateway="cs2")
+    assert ("\x1b[" in stream.getvalue()) == coloured
 
 
 def test_libraries_go_the_same_way() -> None:
@@ -200,10 +216,27 @@ def test_what_can_not_be_written_is_told_without_its_content() -> None:
     assert stream.getvalue() == "feedbridge: a log line of bridge.test could not be written: ValueError\n"
 
 
+class Alarm:
+    """What calls a function later: a test says when."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+        self.stopped = 0
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        """Keep it."""
+        self.calls.append((seconds, call))
+        return self.stop
+
+    def stop(self) -> None:
+        """Count."""
+        self.stopped += 1
+
+
 def test_repetitions_are_held_back_and_counted() -> None:
-    """Five of a kind pass in ten seconds; the next after that carries how many were held back."""
+    """Five of a kind pass in ten seconds; when those are over, the last one carries how many there were."""
     stream, clock = io.StringIO(), Clock()
-    logs.configure(Settings(), stream=stream, clock=clock)
+    logs.configure(Settings(), stream=stream, clock=clock, later=Alarm())
     log = structlog.get_logger("bridge.test")
     for attempt in range(100):
         log.warning("reconnecting", gateway="cs2", attempt=attempt)
@@ -212,10 +245,54 @@ def test_repetitions_are_held_back_and_counted() -> None:
     clock.now = 10.0
     log.info("something else")
     told = lines(stream)[6:]
-    assert [(line["event"], line.get("attempt"), line.get("repeated")) for line in told] == [
-        ("reconnecting", 99, 95),
-        ("something else", None, None),
+    assert [
+        (line["event"], line.get("attempt"), line.get("repeated"), line.get("repeated_seconds")) for line in told
+    ] == [
+        ("reconnecting", 99, 95, 10),
+        ("something else", None, None, None),
     ]
+
+
+def test_what_is_held_back_is_told_though_nothing_else_is_logged() -> None:
+    """A log that falls silent does not keep the last word to itself; what is closed rings no more."""
+    stream, clock, alarm = io.StringIO(), Clock(), Alarm()
+    logs.configure(Settings(), stream=stream, clock=clock, later=alarm)
+    log = structlog.get_logger("bridge.test")
+    for _ in range(7):
+        log.warning("reconnecting", gateway="cs2")
+    ((seconds, ring),) = alarm.calls
+    assert seconds == FIRST
+    clock.now = seconds
+    ring()
+    assert lines(stream)[-1]["repeated"] == 2
+    assert len(alarm.calls) == 1  # nothing is held back now
+    log.warning("reconnecting", gateway="cs2")
+    assert alarm.calls[1][0] == THEN
+    logs.configure(Settings(), stream=io.StringIO())
+    assert alarm.stopped == 1
+    before = stream.getvalue()
+    alarm.calls[1][1]()
+    assert stream.getvalue() == before
+
+
+def test_a_person_reads_how_many_there_were() -> None:
+    """The console says it in words."""
+    stream, clock, alarm = io.StringIO(), Clock(), Alarm()
+    logs.configure(Settings(format="console"), stream=stream, clock=clock, later=alarm)
+    for _ in range(43):
+        structlog.get_logger("bridge.test").warning("reconnecting", gateway="cs2")
+    clock.now = 10.0
+    alarm.calls[0][1]()
+    assert "reconnecting (37 more like it in 10 s)" in stream.getvalue().splitlines()[-1]
+
+
+def test_places_of_library_lines_are_fields() -> None:
+    """Client and lane that a record bears as attributes are said like our own."""
+    stream = io.StringIO()
+    logs.configure(Settings(), stream=stream)
+    logging.getLogger("bridge.kafka").error("FAIL", extra={"client": "feedbridge-main-producer", "lane": 2})
+    (line,) = lines(stream)
+    assert (line["client"], line["lane"]) == ("feedbridge-main-producer", 2)
 
 
 def test_different_things_are_no_repetition() -> None:
@@ -238,19 +315,3 @@ def test_held_back_records_are_told_at_the_end() -> None:
         logging.getLogger("somelib").error("broken %d", 1)
     logs.configure(Settings(), stream=io.StringIO())
     assert [line.get("repeated") for line in lines(stream)] == [None] * 5 + [2]
-
-
-def test_debug_and_fatal_lines_are_never_held_back() -> None:
-    """Who asks for debug gets all of it, and the worst is always told."""
-    repeats = logs.Repeats(burst=1)
-    for level in (logging.DEBUG, logging.CRITICAL):
-        record = logging.LogRecord("x", level, "", 0, "same", None, None)
-        assert all(repeats.admit(record, 0.0) for _ in range(10))
-
-
-def test_memory_of_repetitions_is_bounded() -> None:
-    """However many kinds there are, only so many are remembered; each new one passes."""
-    repeats = logs.Repeats(limit=10)
-    for number in range(1000):
-        assert repeats.admit(logging.LogRecord("x", logging.INFO, "", 0, f"event {number}", None, None), 0.0)
-    assert len(repeats._runs) == 10
