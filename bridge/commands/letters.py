@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from bridge.commands.command import Group, config_option, json_option, load, load_catalog
-from bridge.commands.reading import decoder_of, progress_bar
+from bridge.commands.progress import progress_bar
+from bridge.commands.reading import decoder_of
 from bridge.errors import BadData
 
 if TYPE_CHECKING:

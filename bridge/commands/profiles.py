@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
-from bridge.commands.reading import decoder_of, progress_bar, span_of
+from bridge.commands.progress import progress_bar
+from bridge.commands.reading import decoder_of, span_of
 from bridge.errors import CheckFailed
 
 if TYPE_CHECKING:

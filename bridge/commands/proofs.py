@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bridge.commands.command import Command, Group, config_option, json_option, load, load_catalog
-from bridge.commands.reading import decoder_of, progress_bar, span_of
+from bridge.commands.progress import progress_bar
+from bridge.commands.reading import decoder_of, span_of
 from bridge.errors import CheckFailed
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from bridge.commands.command import load_catalog
-from bridge.commands.progress import progress_bar
 
 if TYPE_CHECKING:
     from bridge.config import Config
@@ -34,6 +33,3 @@ def decoder_of(config: Config) -> Decoder:
     from bridge.tail import Decoder
 
     return Decoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)
-
-
-__all__ = ["decoder_of", "progress_bar", "span_of"]

@@ -6,15 +6,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
 from bridge.commands.filling import host, runs
 from bridge.commands.letters import chosen, dead, place_of, ways_of, words
+from bridge.commands.progress import progress_bar
 from bridge.commands.reading import decoder_of
 from bridge.errors import Unreachable
 
@@ -88,7 +88,7 @@ def dead_letters_replay(
         raise click.UsageError("--dry-run does not go with --request")
     config = load(path)
     if numbers:
-        _show(config, follow(config, numbers, needed=False), as_json=as_json)
+        _show(config, follow(config, numbers, needed=False, as_json=as_json), as_json=as_json)
         return
     if named:
         wanted = [(place_of(config, each), 0) for each in dict.fromkeys(named)]
@@ -110,7 +110,7 @@ def dead_letters_replay(
     sent = [requests.send(config, each) for each in split(wanted, older=older)]
     how = "a bridge runs: it was asked" if running else "no bridge runs: this command takes its place"
     _say(f"{how} (request {', '.join(map(str, sent))})")
-    told = follow(config, sent, len(wanted), needed=not running)
+    told = follow(config, sent, len(wanted), needed=not running, as_json=as_json)
     _show(config, told, as_json=as_json)
     if len(told) < len(wanted):
         _say(f"of {len(wanted) - len(told):,} nothing was told: replay them again")
@@ -164,15 +164,18 @@ def rehearse(config: Config, places: Sequence[Place], *, older: bool = False) ->
     return found
 
 
-def follow(config: Config, numbers: Sequence[int], count: int | None = None, *, needed: bool) -> list[Told]:
+def follow(
+    config: Config, numbers: Sequence[int], count: int | None = None, *, needed: bool, as_json: bool
+) -> list[Told]:
     """Wait for what comes of requests; returns it. count: of places, where that is known. needed: no bridge runs."""
     from bridge.receipt import Receipts
 
     receipts = Receipts()
     try:
-        with host(config, needed=needed) as ended, _progress(count) as told:
+        with host(config, needed=needed) as ended, progress_bar(as_json=as_json, what="replaying") as tell:
             for _ in _heard(config, receipts, numbers, ended):
-                told(sum(len(receipts.of(number)) for number in numbers))
+                if tell is not None:
+                    tell("replaying", sum(len(receipts.of(number)) for number in numbers), count or 0)
                 if all(receipts.whole(number) for number in numbers):
                     break
             else:
@@ -231,23 +234,6 @@ def _summary(counts: Mapping[str, int]) -> str:
     if not counts:
         return "nothing to replay"
     return ", ".join(f"{outcome} {number:,}" for outcome, number in sorted(counts.items(), key=lambda each: -each[1]))
-
-
-@contextmanager
-def _progress(count: int | None) -> Iterator[Callable[[int], object]]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("replaying", total=count)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _say(text: str) -> None:
