@@ -127,6 +127,8 @@ class Outages:
         self._instance = instance
         self._connections = dict(connections or {})
         self._last: dict[tuple[str, str], int] = {}
+        #: How long (ms) the last frame of each connection that tells when it was sent had been under way.
+        self._lags: dict[tuple[str, str], int] = {}
         self._changed: set[tuple[str, str]] = set()
         self._gaps = OrderedDict(gaps or {})
         self._broken = {
@@ -392,8 +394,10 @@ class Outages:
             return known
         received, meta = self._metas.get(key, (0, None))
         seq, sent = self.said(key[0], meta) if meta is not None else (None, None)
-        if sent is not None and received == last and last - OWN_TIME <= sent < last:
-            last = sent  # by a frame that came before the last it says nothing
+        if sent is not None:
+            self._lags[key] = received - sent if received - OWN_TIME <= sent < received else 0
+        # A frame that does not tell when it was sent was under way as long as the one before that does.
+        last -= self._lags.get(key, 0)
         return _changed(known, last_frame=last, last_seq=known.last_seq if seq is None else str(seq))
 
     def _around(self, gateway: str, connection: str, received: int) -> Gap | None:

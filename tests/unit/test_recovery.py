@@ -403,15 +403,17 @@ def test_the_gap_tells_the_last_number_and_the_gateways_own_time() -> None:
         assert (known.last_frame, known.last_seq) == (expected, "17")
 
 
-def test_the_time_of_an_earlier_frame_is_not_that_of_the_last() -> None:
-    """The last one was no frame that could be read, or is disposed of: by then the gateway still sent."""
+def test_a_frame_that_tells_no_time_was_under_way_as_long_as_the_one_before() -> None:
+    """The last one was no frame that could be read, or is disposed of: by then the gateway still sent, over a slow line."""
     tracker = outages()
     tracker.said = lambda _gateway, meta: (meta, 1500)
     tracker.event(*KEY, "up", {}, 1)
     tracker.seen(*KEY, 1600, 17)
     tracker.seen(*KEY, 2000)
     [known] = tracker.drain(3)
-    assert (known.last_frame, known.last_seq) == (2000, "17")
+    assert (known.last_frame, known.last_seq) == (1900, "17")
+    tracker.seen(*KEY, 3000)
+    assert [known.last_frame for known in tracker.drain(4)] == [2900]
 
 
 def test_a_crash_counts_from_what_the_ledger_knows_where_the_journal_is_lost() -> None:
