@@ -94,7 +94,7 @@ def replay(bridge: Bridge, wanted: Sequence[Place], *, needed: bool | None = Non
     config = config_of(bridge)
     none = not runs(config) if needed is None else needed
     sent = [send(config, each) for each in split([(place, 0) for place in wanted])]
-    return Counter(str(outcome) for _, outcome, _ in follow(config, sent, needed=none))
+    return Counter(str(outcome) for _, outcome, _ in follow(config, sent, needed=none, as_json=True))
 
 
 async def buried(bridge: Bridge, count: int) -> None:
