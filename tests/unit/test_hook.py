@@ -32,7 +32,7 @@ def hook(folder: Path) -> ModuleType:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """What a wheel is made of, as a checkout has it, with an extension of older sources."""
-    for name in ("native", "bridge", "schemas"):
+    for name in ("native", "bridge", "schemas", "docs/runbooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, tmp_path)
