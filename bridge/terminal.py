@@ -88,6 +88,8 @@ def fail(error: BaseException, *, debug: bool) -> int:
 
     One line, whatever the error; with debug also its traceback, redacted.
     """
+    from bridge.ops import logs  # what it imports takes long, and most commands end well
+
     told = _told(error)
     if debug:
         trace = "".join(traceback.format_exception(error))
@@ -97,6 +99,7 @@ def fail(error: BaseException, *, debug: bool) -> int:
     else:
         code = BUG
         text = f"unexpected {type(told).__name__}: {told}; this is a bug, --log-level debug shows where"
+    logs.settle()
     sys.stderr.write(f"feedbridge: {plain(' '.join(redactor.text(text).split()))}\n")
     return code
 

@@ -109,6 +109,13 @@ def configure(
     )
 
 
+def settle() -> None:
+    """Write what is held back of repetitions: after it comes the last word of this process."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.settle()
+
+
 def _colors(stream: TextIO) -> bool:
     """Whether a person sees it who has not asked for no colours (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -174,13 +181,21 @@ class _Handler(logging.StreamHandler[TextIO]):
         except (OSError, ValueError):  # the stream itself is gone: nobody is left to tell
             return
 
-    def close(self) -> None:
-        if self._stop is not None:
-            self._stop()
-            self._stop = None
+    def settle(self) -> None:
+        """Write all that is held back."""
+        self.acquire()
         try:
+            if self._stop is not None:
+                self._stop()
+                self._stop = None
             for held in self._repeats.ended(float("inf")):
                 super().emit(held)
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        try:
+            self.settle()
         finally:
             super().close()
 

@@ -103,8 +103,9 @@ async def test_without_rights_each_lack_is_named(secured: SecuredKafka, topic_pr
         [
             f"not authorized for transactional id '{own}.check': the user may not Write with it",
             f"topic {own}.ledger: the user may not Read, Write, Create, Alter",
-            f"topic {own}.requests: the user may not Read, Create",
-            f"topic {topic_prefix}cs2.bet-settlement and 22 more: the user may not Write, Create",
+            f"topic {own}.requests: the user may not Read, Write, Create",
+            f"topic {topic_prefix}cs2.dead-letters: the user may not Read, Write, Create",
+            f"topic {topic_prefix}cs2.bet-settlement and 21 more: the user may not Write, Create",
         ]
     )
 
