@@ -17,6 +17,7 @@ from bridge import dedupe
 from bridge.dedupe import ORDER, TRIPLE
 from bridge.frame import Disposition
 from bridge.ledger import READY, RESIGN
+from bridge.presence import MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -179,8 +180,17 @@ class Pending:
             self._shown.clear()
 
     def missed_since(self) -> float | None:
-        """Since when (monotonic, s) the oldest frame waits to be shown; None if none does."""
-        return next(iter(self._frames.values()))[1] if self._frames else None
+        """Since when (monotonic, s) the oldest frame waits to be shown; None if none does.
+
+        A state that lies in no gap, behind a newer one that the ledger shows, waits no longer: it is never published, and
+        there is nothing that it would count for. Such are those of a snapshot that this process alone was sent, as it began.
+        """
+        while self._frames:
+            seen, came = next(iter(self._frames.values()))
+            if not seen.traits & dedupe.STATE or not self._is_behind(seen) or self._in_gap(seen.at):
+                return came
+            self._take(seen.position)
+        return None
 
     def handover(self) -> Handover:
         """What is left, for the pipeline: a pending state is superseded where the ledger shows a newer of its entity."""
@@ -202,6 +212,13 @@ class Pending:
         if shown and seen.order and shown != seen.order:
             return shown > seen.order
         return self._shown.get(seen.entity, -1) > seen.position
+
+    def _in_gap(self, at: int) -> bool:
+        """Whether a moment (ms) lies in a gap that is recorded; by the clock of another machine, hence the margin."""
+        return any(
+            gap.since - MARGIN <= at and (gap.until is None or at <= gap.until + MARGIN)
+            for gap in self._memory.gaps.values()
+        )
 
     def forget(self, before: float) -> int:
         """Give up waiting for frames that came before (monotonic, s); returns how many. For frames that never match."""

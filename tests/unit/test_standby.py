@@ -7,7 +7,7 @@ import pytest
 from bridge import dedupe
 from bridge.dedupe import CONTENT, IDENTIFIED, ORDER, STATE, TRIPLE, Window
 from bridge.frame import Disposition
-from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Memory
+from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Gap, Memory
 from bridge.standby import CALM, MISSED, MISSED_AGAIN, Handover, Outage, Pending, Seen, Watch
 
 EVENT = IDENTIFIED | CONTENT
@@ -91,6 +91,19 @@ class TestPending:
         standby.show(entry(state(3, 7, 2)))
         assert standby.pending.handover().superseded == {0}
         assert standby.pending.handover().until == 4
+
+    def test_a_state_behind_a_newer_one_is_missed_only_in_a_gap(self) -> None:
+        """That of a snapshot, which this process alone was sent as it began, is no reason to take the lane."""
+        standby = Standby()
+        standby.pending.receive([state(0, 7, 1, order=100), state(1, 8, 1, order=100)], 2, 3.0)
+        assert standby.pending.missed_since() == 3.0
+        standby.show(entry(state(50, 7, 2, order=101), state(51, 8, 2, order=101)))
+        assert (standby.pending.missed_since(), standby.pending.first) == (None, 2)
+        missed = Standby()
+        missed.memory.gaps["a"] = Gap("a", "cs2", "list", 0, "disconnect", until=10)
+        missed.pending.receive([state(0, 7, 1, order=100)], 1, 3.0)
+        missed.show(entry(state(50, 7, 2, order=101)))
+        assert missed.pending.missed_since() == 3.0
 
     @pytest.mark.parametrize(
         ("mine", "theirs", "superseded"),
