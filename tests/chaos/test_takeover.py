@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bridge.presence import MARGIN
+from bridge.sim import TickTockSim
+from bridge.standby import MISSED
 from tests.chaos.bridges import RATE, TAKEOVER_AFTER, Outcome, Pair, feed, settings
 from tests.chaos.output import Output
 from tests.chaos.stream import CLEAN, data_topics, header
@@ -148,3 +150,18 @@ async def test_what_the_active_missed_is_published_by_the_standby(
     assert 0 < filled["recovered"] <= len(late)
     assert filled["superseded"] == len(found.missing)
     assert filled["last_seq"] is not None
+
+
+@pytest.mark.timeout(120)
+async def test_a_standby_that_begins_leaves_the_lane_to_the_active(
+    kafka: Kafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """It is sent a snapshot, which the active never sees: nothing of it is missed."""
+    async with (
+        TickTockSim(seed=3, rate=100) as sim,
+        Pair(settings(sim, kafka.bootstrap, topic_prefix), tmp_path) as pair,
+    ):
+        _, standby = await pair.roles()
+        await asyncio.sleep(MISSED + 3.0)
+        assert "lane_taken_over" not in standby.output()
+        assert [(await pair.roles())[1], await standby.stop()] == [standby, 0]
