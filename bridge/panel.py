@@ -408,7 +408,8 @@ def _letters(status: Mapping[str, Any], now: int) -> Iterator[Text]:
     letters = _rows(status.get("dead_letters"))
     if not letters:
         return
-    yield from _heading("dead letters", len(letters))
+    counted = [each.get("dead_letters") for each in _rows(status.get("gateways"))]
+    yield from _heading("dead letters", max(len(letters), sum(each for each in counted if isinstance(each, int))))
     for each in letters[:_EVENTS]:
         where = f" at {plain(each['path'])}" if each.get("path") else ""
         kind = f" {plain(each['type'])}" if each.get("type") else ""
