@@ -52,7 +52,8 @@ def measure(folder: Path, raws: Sequence[bytes], *, rounds: int) -> dict[str, fl
         for _ in range(rounds + 1):
             pipeline, outages = _pipeline(config)
             metrics = Metrics()
-            tally = Tally(metrics, journals, Census(metrics, now=_now), lane=0)
+            metrics.watch(journals)
+            tally = Tally(metrics, Census(metrics, now=_now), lane=0)
             work = count = 0.0
             for first in range(0, len(raws), EACH):
                 began = time.process_time()

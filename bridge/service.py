@@ -137,6 +137,7 @@ class Service:
             fsync=config.journal.fsync,
             instance=self.instance,
         )
+        self.metrics.watch(journals)
         runner: web.AppRunner | None = None
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -507,7 +508,7 @@ class Service:
                 desk=filling.desk(number),
                 chance=random.random,
                 oversize=Path(config.journal.path) / "oversize",
-                tally=Tally(self.metrics, journals, self._census, lane=number),
+                tally=Tally(self.metrics, self._census, lane=number),
             )
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +26,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from bridge import __version__
+
+if TYPE_CHECKING:
+    from bridge.journals import Journals
 
 PREFIX: Final = "feedbridge_"
 
@@ -150,6 +153,12 @@ class Metrics:
             "transaction_seconds", "Time of a Kafka transaction, begin to committed."
         )
         self.latency_seconds: Final = self._histogram("latency_seconds", "Time of a frame from received to committed.")
+
+    def watch(self, journals: Journals) -> None:
+        """Tell from now on, whenever somebody asks, how full the journal is: also while no lane has begun."""
+        self.journal_limit_bytes.set(journals.max_bytes)
+        self.journal_frames.set_function(lambda: journals.frames)
+        self.journal_bytes.set_function(lambda: journals.size)
 
     def waits_for(self, service: str | None) -> None:
         """The start waits for a service; None: for none, or no longer."""

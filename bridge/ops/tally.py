@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from bridge.batch import Batch
-    from bridge.journals import Journals
     from bridge.ops.census import Census
     from bridge.ops.metrics import Metrics
     from bridge.pipeline import Pipeline
@@ -29,15 +28,13 @@ class _Children(dict[tuple[str, ...], Any]):
 
 
 class Tally:
-    """Called by a lane's thread; metrics and census themselves are thread-safe. journal: what waits, of all lanes."""
+    """Called by a lane's thread; metrics and census themselves are thread-safe."""
 
-    def __init__(self, metrics: Metrics, journal: Journals, census: Census, *, lane: int) -> None:
+    def __init__(self, metrics: Metrics, census: Census, *, lane: int) -> None:
         """Feed `metrics`; a counter that never counted is 0 there, so that its first step shows as an increase."""
         self._metrics = metrics
         self._census = census
         metrics.lane_fenced.labels(lane)
-        metrics.journal_limit_bytes.set(journal.max_bytes)
-        self._journal = journal
         self._lane = lane
         self._received, self._published = _Children(metrics.frames_received), _Children(metrics.records_published)
         self._duplicate, self._unchanged = _Children(metrics.frames_duplicate), _Children(metrics.frames_unchanged)
@@ -69,7 +66,6 @@ class Tally:
         for counts in found:
             self._received[counts.gateway, counts.type].inc(counts.received)
         self._census.take(found)
-        self.journal()
 
     def batch(self, pipeline: Pipeline, outages: Outages, batch: Batch, now: int) -> None:
         """Take what one committed batch did. now: ms since the epoch."""
@@ -95,7 +91,6 @@ class Tally:
         metrics.latency_seconds.observe_all((max(now - at, 0) / 1000, number) for at, number in times.items())
         self._census.take(found, pipeline.drain_buried())
         self._replayed(pipeline)
-        self.journal()
         window = pipeline.window
         metrics.window_identities.labels(self._lane).set(len(window))
         oldest = window.oldest()
@@ -104,8 +99,3 @@ class Tally:
     def _replayed(self, pipeline: Pipeline) -> None:
         for (gateway, outcome), number in pipeline.drain_replayed().items():
             self._metrics.dead_letters_replayed.labels(gateway, outcome.replace(" ", "_")).inc(number)
-
-    def journal(self) -> None:
-        """Say how full the journal is."""
-        self._metrics.journal_frames.set(self._journal.frames)
-        self._metrics.journal_bytes.set(self._journal.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -156,6 +157,13 @@ class TestWaiting:
                     await until(lambda: not_ready(bridge, b"registry"), what="not ready for want of the registry")
                     assert (await bridge.get("/healthz"))[0] == 200
                     assert (await bridge.status())["journal"]["frames"] >= sim.sent.total
+                    told = (await bridge.get("/metrics"))[1].decode()
+                    assert (
+                        float(re.findall(r"^feedbridge_journal_frames (\S+)$", told, re.MULTILINE)[0]) >= sim.sent.total
+                    )
+                    assert (
+                        float(re.findall(r"^feedbridge_journal_limit_bytes (\S+)$", told, re.MULTILINE)[0]) == 2 << 30
+                    )
                     assert await judge.published() == []
                     await asyncio.to_thread(late.start)
                     await bridge.ready()
