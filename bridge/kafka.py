@@ -25,7 +25,7 @@ from bridge.properties import TRANSACTION_TIMEOUT_MS
 from bridge.settings import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from concurrent.futures import Future
 
     from confluent_kafka import Message
@@ -38,6 +38,8 @@ TOPIC_BYTES: Final = 16 * 1024 * 1024
 #: Bytes of the largest record that the producer takes: below `TOPIC_BYTES`, so that what the client lets pass the
 #: broker takes too, with key, headers and framing. A refusal by the broker would cost the whole transaction.
 MESSAGE_BYTES: Final = TOPIC_BYTES - 64 * 1024
+#: librdkafka's default of ``batch.size``.
+BATCH_SIZE: Final = 1_000_000
 #: A reader assigns its partitions itself and commits nothing. librdkafka still looks for the group's coordinator;
 #: that a key may not see the group is no error for us.
 HARMLESS_TO_READERS: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
@@ -107,15 +109,24 @@ def consumer_config(config: Settings, *, role: str = "reader") -> dict[str, Any]
 
 
 def producer(
-    config: Settings, *, transactional_id: str, lane: int | None = None, reports: Reports | None = None
+    config: Settings,
+    *,
+    transactional_id: str,
+    lane: int | None = None,
+    reports: Reports | None = None,
+    largest: int | None = None,
 ) -> Producer:
     """Make a transactional producer; nothing is sent yet. Raises ConfigError for properties that librdkafka refuses.
 
-    lane: that its log lines name. reports: also keeps the first record of a transaction that was refused: a commit only says that one was.
+    lane: that its log lines name. reports: also keeps which records of a transaction were refused: a commit only says that one was.
+    largest: bytes of records that may go in one batch; None: librdkafka's default.
     """
     properties = producer_config(config, transactional_id=transactional_id)
     if reports is not None:
         properties |= {"on_delivery": reports.delivered, "delivery.report.only.error": True}
+    if largest is not None:
+        # A batch that is larger than its topic takes is refused whole, however small its records are.
+        properties["batch.size"] = max(min(largest, int(properties.get("batch.size", BATCH_SIZE))), 1)
     return _make(Producer, config, properties, reports, lane=lane)
 
 
@@ -135,17 +146,21 @@ class Reports:
     def __init__(self) -> None:
         """Nothing reported so far."""
         self._telling: KafkaError | None = None
-        self._refused: tuple[KafkaError, str | None] | None = None
+        self._undelivered: list[tuple[KafkaError, Message]] = []
 
     def delivered(self, error: KafkaError | None, message: Message) -> None:
-        """A delivery report (librdkafka's ``on_delivery``): keep the first failure that is not just an abort's purge."""
-        if error is not None and self._refused is None and error.code() not in _PURGED:
-            self._refused = error, message.topic()
+        """A delivery report (librdkafka's ``on_delivery``): keep each failure that is not just an abort's purge."""
+        if error is not None and error.code() not in _PURGED:
+            self._undelivered.append((error, message))
 
-    def refused(self) -> tuple[KafkaError, str | None] | None:
-        """The first record that was not delivered since the last call, and its topic; forgotten then."""
-        refused, self._refused = self._refused, None
-        return refused
+    def failed(self, codes: Collection[int]) -> bool:
+        """Whether a record was not delivered for one of these reasons since `undelivered` was asked."""
+        return any(error.code() in codes for error, _ in self._undelivered)
+
+    def undelivered(self) -> list[tuple[KafkaError, Message]]:
+        """The records that were not delivered since the last call, each with the reason; forgotten then."""
+        undelivered, self._undelivered = self._undelivered, []
+        return undelivered
 
     def __call__(self, error: KafkaError) -> None:
         """Keep the most telling error: a refused password says more than the closed connection that follows."""

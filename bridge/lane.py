@@ -35,6 +35,7 @@ from bridge.link import LINK_BYTES
 from bridge.pipeline import STAGE
 from bridge.plan import Course, Outdated
 from bridge.publisher import Aborted, GivenUp
+from bridge.refusal import Means, Refusals
 from bridge.standby import Pending, Watch
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
-    desk: where gaps are handed in to be filled. connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
+    refusals: what Kafka does not take. desk: where gaps are handed in to be filled. connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
     seconds, or until the event is set. generation: of the plan; its READY is in the ledger. covers: the lane is another's,
     this process only stands by. others: readers of all other partitions of the ledger. former: journals of older plans
     whose frames were moved into this one.
@@ -116,6 +117,7 @@ class Parts:
     others: Callable[[], Mapping[int, LedgerReader]] = dict
     former: frozenset[str] = frozenset()
     desk: Desk = field(default_factory=Desk)
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Lane:
@@ -184,6 +186,7 @@ class Lane:
             "identities": len(self._memory.window),
             "position": self._position,
             "behind": max(self._parts.journal.end - self._position, 0),
+            "refusals": self._parts.refusals.status(),
         }
 
     def gaps(self) -> list[Gap]:
@@ -374,6 +377,8 @@ class Lane:
         wrote = self._clock()
         while True:
             self.beat = self._clock()
+            if parts.refusals.look(self.beat):
+                pipeline.limit(parts.refusals.limits)
             if pipeline.settled:
                 parts.desk.look(self._outages, self._memory, parts.now)
             if pipeline.settles(self._position) or journal.wait(
@@ -388,6 +393,8 @@ class Lane:
                 self._position = batch.position
                 journal.trim(self._position)
                 parts.tally.batch(pipeline, self._outages, batch, parts.now())
+                if batch.refused:
+                    parts.refusals.count(batch.refused, parts.now(), self._clock())
             elif self._ended():
                 break
             if self._clock() - wrote >= HEARTBEAT_EVERY:
@@ -491,28 +498,20 @@ class Lane:
             ) from error
 
     def _poisoned(self, batch: Batch, aborted: Aborted) -> None:
-        """Find the record that Kafka will never take; its frame becomes a dead letter on the next reading.
+        """Find out what Kafka will never take; those frames become dead letters on the next reading.
 
-        Always raises: the window has taken the frame for published, so the ledger must be read again.
+        Always raises: the window has taken the frames for published, so the ledger must be read again.
         """
-        searching = self._parts.publisher(self._wait, self._give_up)
-        try:
-            searching.fence()
-            found = searching.culprit(batch.records)
-        finally:
-            searching.close()
-        if found is None and batch.frames > 1:
-            # Each alone is taken: what the client made of them together was too large for a topic.
-            self._most = max(batch.frames // 8, 1)
-            self._more_at = self._clock() + CRAMPED
-            self._log.warning("batch_refused", frames=batch.frames, next=self._most, reason=str(aborted.error))
-        elif batch.records:
-            index, error = found or (0, aborted.error)
-            pipeline, position = self._parts.pipeline, batch.owners[index]
-            if position in pipeline.poisoned:
-                pipeline.unfit.add(position)
-            pipeline.poisoned[position] = ("refused_by_kafka", error.what)
-            self._log.error("record_refused", topic=batch.records[index].topic, reason=error.what)
+        parts = self._parts
+        search = lambda: closing(parts.publisher(self._wait, self._give_up))  # noqa: E731
+        if not parts.refusals.meet(batch, aborted, Means(parts.pipeline, search, self._clock())):
+            if batch.frames > 1:
+                # Something that grows with the batch: the ledger entry.
+                self._most = max(batch.frames // 8, 1)
+                self._more_at = self._clock() + CRAMPED
+                self._log.warning("batch_refused", frames=batch.frames, next=self._most, reason=str(aborted.error))
+            elif batch.records:
+                parts.pipeline.condemn({batch.owners[0]: aborted.error.what}, batch.records[0].topic)
         raise Poisoned(str(aborted.error)) from aborted
 
     def _said(self, kind: str) -> Record:

@@ -29,21 +29,17 @@ from bridge.presence import Presence
 from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
 from bridge.revival import EVENTS as REVIVING
 from bridge.revival import Means, Revival
-from bridge.route import AnySighting, Counts, Route, Ways
+from bridge.route import MAX_VALUE, AnySighting, Counts, Route, Ways
 from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bridge.cloudevents import Events
     from bridge.dedupe import Window
     from bridge.ledger import Memory
     from bridge.receipt import Outcome
 
-#: Headers, key and framing need some of what a topic takes (bytes).
-HEADROOM: Final = 128 << 10
-#: Largest value (bytes) of a record, where topics are made with max.message.bytes 16 MiB.
-MAX_VALUE: Final = (16 << 20) - HEADROOM
 #: Frames that go through one stage before the first of them goes through the next.
 STAGE: Final = 200
 #: Ids that were learned are not looked at again for so long (ms).
@@ -87,13 +83,16 @@ class Pipeline:
         self._outages = outages
         self._events = events
         self._encoder = Encoder(self._late, events)
-        self._ways = {
+        self._compile: Callable[[Mapping[str, int]], dict[str, Ways]] = lambda limits: {
             route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value, limits=limits) for route in routes
         }
+        self._ways = self._compile(limits or {})
         #: position → (reason, detail): frames that can't be published whatever they hold, see `bridge.lane`.
         self.poisoned: dict[int, tuple[str, str]] = {}
         #: Positions whose dead letter Kafka refused too: it goes without the bytes, which are kept aside.
         self.unfit: set[int] = set()
+        #: position → the topic that refuses its record.
+        self._refusing: dict[int, str] = {}
         self.dead: dict[tuple[str, str], int] = {}
         self._buried: deque[Buried] = deque(maxlen=BURIED)
         self._handover = Handover()
@@ -117,6 +116,8 @@ class Pipeline:
 
         handover: what this process knows of its own journal, where it was a standby before. journal: id of the own one.
         """
+        self.dead.clear()  # of a batch that was not committed
+        self._buried.clear()
         self._memory = memory
         self._outages = outages
         self._revival.adopt(memory, self.poisoned)
@@ -130,6 +131,28 @@ class Pipeline:
         if handover is not None and self._own_numbers:
             memory.chains.clear()
         self.drain()
+
+    def limit(self, limits: Mapping[str, int]) -> None:
+        """Go by other sizes of what topics take. Between two batches, or where one is made again: its counts are gone."""
+        self._ways = self._compile(limits)
+
+    def limits(self, topic: str) -> bool:
+        """Whether it heeds how large a record a topic takes: one of frames or of dead letters."""
+        return any(
+            topic == ways.dead_letters or any(topic == each for way in ways.all() for each, _ in way.topics)
+            for ways in self._ways.values()
+        )
+
+    def condemn(self, positions: Mapping[int, str], topic: str) -> None:
+        """Frames whose record Kafka refuses become dead letters, when their batch is made again.
+
+        positions: with Kafka's reason. A frame that is one already goes without its bytes, which are kept aside.
+        """
+        for position, why in positions.items():
+            if position in self.poisoned:
+                self.unfit.add(position)
+            self.poisoned[position] = ("refused_by_kafka", why)
+            self._refusing[position] = topic
 
     def settles(self, position: int) -> bool:
         """Whether the handover ends at this position, so that `process` has something to do even without a frame."""
@@ -230,6 +253,7 @@ class Pipeline:
         for position in [each for each in self.poisoned if each < first]:  # disposed of
             del self.poisoned[position]
             self.unfit.discard(position)
+            self._refusing.pop(position, None)
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
@@ -590,6 +614,9 @@ class Pipeline:
         batch.records.append(record)
         batch.owners.append(position)
         self.dead[gateway.gateway, bad.reason] = self.dead.get((gateway.gateway, bad.reason), 0) + 1
+        topic = bad.topic or self._refusing.get(position)
+        if topic is not None:
+            batch.refused[topic] = batch.refused.get(topic, 0) + 1
         counts = gateway.called(known).counts
         counts.dead += 1
         self._buried.append(Buried(frame.received, gateway.gateway, counts.type, bad.reason, bad.path))
