@@ -178,6 +178,10 @@ class Ways:
         """The ways of all types seen so far, and of those that the schemas know."""
         return [*self._known.values(), *self._unknown.values()]
 
+    def heeds(self, topic: str) -> bool:
+        """Whether it knows how large a record this topic takes: one of its frames, or of its dead letters."""
+        return topic == self.dead_letters or any(topic == each for way in self.all() for each, _ in way.topics)
+
     @property
     def lost(self) -> Way:
         """The way of frames whose type can't be made out."""

@@ -32,7 +32,7 @@ from bridge.gateways.gateway import Outside
 from bridge.grounds import Grounds
 from bridge.intake import Intake
 from bridge.journals import Journals
-from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
+from bridge.lane import ACTIVE, RECOVERING, Lane
 from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
@@ -42,6 +42,7 @@ from bridge.ops.census import Census
 from bridge.ops.metrics import Metrics
 from bridge.ops.tally import Tally
 from bridge.overview import overview
+from bridge.parts import Parts
 from bridge.pipeline import Pipeline
 from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner

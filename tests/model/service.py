@@ -11,11 +11,12 @@ from bridge.dedupe import Window
 from bridge.errors import BridgeError
 from bridge.journal import Journal
 from bridge.journals import Journals
-from bridge.lane import Lane, Parts
+from bridge.lane import Lane
 from bridge.lanes import Router
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
 from bridge.link import Linker
+from bridge.parts import Parts
 from bridge.pipeline import Pipeline
 from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner
