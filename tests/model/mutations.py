@@ -77,7 +77,7 @@ def _read_before_fence(take_over: Any) -> Any:
         _, memory, pending = rest
         for entry, at in reader.poll(lane.POLL):
             memory.take(entry, at)
-            pending.show(entry)
+            pending.show(entry, self._clock())
         _publish_before_reading(take_over)(self, reader, *rest)
 
     return mutant
