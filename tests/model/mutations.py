@@ -212,8 +212,8 @@ def _careless_resume(_: Any) -> Any:
 def _ticks_too_much(show: Any) -> Any:
     """Any entry with frames ticks off the oldest of the own."""
 
-    def mutant(self: Any, entry: Any) -> None:
-        show(self, entry)
+    def mutant(self: Any, entry: Any, now: float) -> None:
+        show(self, entry, now)
         if entry.codes and self._frames:
             self._take(next(iter(self._frames)))
 
