@@ -225,7 +225,7 @@ class _Oracle:
                 if (
                     near
                     and after.emission.number <= before.emission.number
-                    and (told or (after.late and knew is not None and knew[1] < after.stored.at))
+                    and (told or (after.late and knew is not None and knew[2] < after.stored.at))
                 ):
                     self.say(
                         f"stale state: {entity} {after.emission.number} after {before.emission.number}"
@@ -420,11 +420,12 @@ def _entity(emission: Emission) -> str:
     return f"{emission.type.partition('.')[0]} {emission.entity}"
 
 
-def _places(record: Record, by_raw: dict[bytes, Emission]) -> dict[Any, tuple[int, int]]:
-    """What makes a frame → (position, ms) where it first stands in the journal."""
-    found: dict[Any, tuple[int, int]] = {}
+def _places(record: Record, by_raw: dict[bytes, Emission]) -> dict[Any, tuple[int, int, int]]:
+    """What makes a frame → where it first stands in the journal, when it came, and when it could be read there (ms)."""
+    found: dict[Any, tuple[int, int, int]] = {}
     for position, frame in sorted(record.received().items()):
-        found.setdefault(by_raw[frame.raw].alike, (position, frame.received))
+        when = record.when.get(position, frame.received)
+        found.setdefault(by_raw[frame.raw].alike, (position, frame.received, when))
     return found
 
 
