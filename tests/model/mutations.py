@@ -113,7 +113,7 @@ def _without_hashes(entry_record: Any) -> Any:
     """One entry in four tells nothing of its frames."""
 
     def mutant(self: Any, *, kind: str, **fields: Any) -> Any:
-        if fields.get("codes") and self._parts.chance() < 0.25:
+        if fields.get("codes") and self.chance() < 0.25:
             fields |= {"codes": b"", "hashes": b""}
         return entry_record(self, kind=kind, **fields)
 
