@@ -13,11 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bridge.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from bridge.batch import Batch
     from bridge.frame import Frame
+
+
+def keep(oversize: Path, batch: Batch) -> None:
+    """Write what Kafka can't hold, or must not, to files of its own, before what says so is committed.
+
+    A frame that no dead letter can hold: ``oversize/<sha256>``. Frames that can't be proved unpublished, beside that folder:
+    ``expired/<journal>-<position>.jsonl``. A batch that is made again writes the same files. Raises ConfigError.
+    """
+    try:
+        for digest, raw in batch.oversize:
+            oversize.mkdir(0o700, parents=True, exist_ok=True)
+            (oversize / digest).write_bytes(raw)
+        if batch.expired:
+            write(oversize.parent / "expired", batch.kept, batch.expired)
+    except OSError as error:
+        raise ConfigError(
+            f"frames that must not go to Kafka can't be kept: {error.strerror}",
+            where=str(oversize.parent),
+            mend="make room on the disk",
+        ) from error
 
 
 def write(folder: Path, name: str, frames: Sequence[tuple[int, Frame]]) -> None:

@@ -43,6 +43,8 @@ class Batch:
     chains: bytes = b""
     #: For each state among the codes, its time by the gateway, see `bridge.route.Sighting`.
     orders: bytearray = field(default_factory=bytearray)
+    #: Topic → how many frames are dead letters since it does not take them.
+    refused: dict[str, int] = field(default_factory=dict)
     frames: int = 0
 
     def __bool__(self) -> bool:

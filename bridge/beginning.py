@@ -17,9 +17,9 @@ from bridge.publisher import GivenUp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.lane import Parts
     from bridge.ledger import Entry, Memory
     from bridge.ledger_reader import LedgerReader
+    from bridge.parts import Parts
 
 #: Longest wait (s) for an entry of the ledger.
 POLL: Final = 0.05

@@ -15,6 +15,7 @@ from bridge import kafka, native, topic_requests
 from bridge.errors import BridgeError
 from bridge.finding import Finding
 from bridge.rights import Operation, Use, implied, of_topic, sees_defaults
+from bridge.settings import write_size
 from bridge.topics import Role, TopicPlan, TopicState, compare, plan, transactional_id
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds that Kafka has to answer one request.
 TIMEOUT: Final = 10.0
+#: A topic that takes less (bytes) refuses frames that come every day, such as an order book or a scoreboard.
+SMALL: Final = 64 * 1024
 
 
 async def check(
@@ -65,6 +68,7 @@ def check_kafka(config: Config, topics: Sequence[TopicPlan], *, timeout: float =
     return [
         Finding("kafka", ok=True, text=f"reached: {len(brokers)} broker{'s' if len(brokers) > 1 else ''}"),
         *_topics(config, states),
+        *_small(config, states),
         *_rights(admin, config, states),
         _transactions(config, timeout),
     ]
@@ -142,6 +146,27 @@ def _topics(config: Config, states: Sequence[TopicState]) -> list[Finding]:
         findings.append(Finding("kafka", ok=config.topics.create, text=f"topics missing: {missing[0]}{more}; {does}"))
     elif not findings and all(state.state == "ok" for state in states):
         findings.append(Finding("kafka", ok=True, text=f"all {len(states)} topics are as planned"))
+    return findings
+
+
+def _small(config: Config, states: Sequence[TopicState]) -> list[Finding]:
+    """Topics that take less than a frame may have. A fault where that will be met every day; else it is said."""
+    smaller: dict[tuple[int, str], list[str]] = {}
+    for state in states:
+        gateway, limit = state.plan.gateway, state.limit
+        if gateway is not None and limit is not None and limit < config.gateways[gateway].max_frame:
+            smaller.setdefault((limit, gateway), []).append(state.plan.name)
+    findings = []
+    for (limit, gateway), names in sorted(smaller.items()):
+        which = f"topics {names[0]} and {len(names) - 1} more take" if len(names) > 1 else f"topic {names[0]} takes"
+        largest = write_size(config.gateways[gateway].max_frame)
+        text = (
+            f"{which} {write_size(limit)} at most (max.message.bytes), and a frame of {gateway} may have {largest} "
+            "(max_frame): what is too large becomes a dead letter"
+        )
+        if limit < SMALL:
+            text += "; raise max.message.bytes of " + ("these topics" if len(names) > 1 else "the topic")
+        findings.append(Finding("kafka", ok=limit >= SMALL, text=text))
     return findings
 
 

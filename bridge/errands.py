@@ -12,10 +12,9 @@ import structlog
 
 from bridge import revival
 from bridge.mortuary import Archive
-from bridge.pipeline import MAX_VALUE
 from bridge.replayer import Replayer
 from bridge.requests import Request, Requests, facts
-from bridge.route import Ways
+from bridge.route import MAX_VALUE, Ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

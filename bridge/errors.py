@@ -77,15 +77,16 @@ class BadFrame(BadData):
     """A frame that can't become a record.
 
     reason: a short code (header ``reason`` of the dead letter). detail: one line without secrets.
-    path: the field to blame, e.g. ``data.id``, if one is.
+    path: the field to blame, e.g. ``data.id``, if one is. topic: that would not take the record.
     """
 
-    def __init__(self, reason: str, detail: str, *, path: str | None = None) -> None:
-        """Keep reason, detail and path; see the class."""
+    def __init__(self, reason: str, detail: str, *, path: str | None = None, topic: str | None = None) -> None:
+        """Keep the facts; see the class."""
         super().__init__(detail, where=path)
         self.reason = reason
         self.detail = detail
         self.path = path
+        self.topic = topic
 
 
 class CheckFailed(BridgeError):

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from bridge import kafka, topics
+from bridge import kafka, topic_requests, topics
 from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.errors import ConfigError
 from bridge.gateways import kinds
-from bridge.pipeline import HEADROOM, MAX_VALUE
 from bridge.route import Route
 from bridge.topics import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bridge.catalog import Catalog
     from bridge.config import Config
     from bridge.topics import TopicPlan
+
+#: Seconds for one request of a lane that is held up by a topic.
+ASKED: Final = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +31,8 @@ log = structlog.get_logger(__name__)
 class Grounds(NamedTuple):
     """What must be known before lanes can start.
 
-    partitions: of the ledger. framing: (topic, type) → what goes before the Avro bytes. limits: largest value (bytes) that
-    each topic takes, where that is known.
+    partitions: of the ledger. framing: (topic, type) → what goes before the Avro bytes. limits: topic → its
+    ``max.message.bytes``, where that is known.
     """
 
     limits: Mapping[str, int]
@@ -53,8 +55,7 @@ def framing(config: Config, plan: list[TopicPlan]) -> dict[tuple[str, str], byte
 def ensure_topics(config: Config, plan: list[TopicPlan]) -> tuple[dict[str, int], int]:
     """Make missing topics, where the configuration lets us.
 
-    Returns the largest record value (bytes) that each topic takes, where that can be seen, and the partitions of the
-    ledger.
+    Returns the ``max.message.bytes`` of each topic, where that can be seen, and the partitions of the ledger.
     """
     admin = kafka.Admin(config)
     states = (topics.apply if config.topics.create else topics.compare)(admin, plan)
@@ -71,13 +72,15 @@ def ensure_topics(config: Config, plan: list[TopicPlan]) -> tuple[dict[str, int]
         more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""
         raise ConfigError(f"topic {first}{more} missing", where="kafka", mend="run `feedbridge topics apply`")
     log.info("topics", **counts)
-    limits = {
-        state.plan.name: min(state.limit - min(HEADROOM, state.limit // 4), MAX_VALUE)
-        for state in states
-        if state.limit is not None
-    }
+    limits = {state.plan.name: state.limit for state in states if state.limit is not None}
     ledger = next(state for state in states if state.plan.role is Role.LEDGER)
     return limits, ledger.partitions or config.lanes.count
+
+
+def limits(config: Config, names: Collection[str]) -> dict[str, int]:
+    """The ``max.message.bytes`` of topics as it is now, where that can be seen. Waits a few seconds at most."""
+    settings = topic_requests.settings(kafka.Admin(config, timeout=ASKED), list(names))
+    return {name: int(found["max.message.bytes"]) for name, found in settings.items() if found}
 
 
 def topics_of(

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from bridge import handshake
+from bridge import advice, handshake
 from bridge.errors import BadData, BridgeError, ConfigError, Fenced, Refused, Unreachable
 from bridge.properties import TRANSACTION_TIMEOUT_MS
 from bridge.settings import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from concurrent.futures import Future
 
     from confluent_kafka import Message
@@ -38,6 +38,10 @@ TOPIC_BYTES: Final = 16 * 1024 * 1024
 #: Bytes of the largest record that the producer takes: below `TOPIC_BYTES`, so that what the client lets pass the
 #: broker takes too, with key, headers and framing. A refusal by the broker would cost the whole transaction.
 MESSAGE_BYTES: Final = TOPIC_BYTES - 64 * 1024
+#: A broker that starts anew is given so long (s) to take connections again before somebody is told that none does.
+CLOSED: Final = 1.5
+#: librdkafka's default of ``batch.size``.
+BATCH_SIZE: Final = 1_000_000
 #: A reader assigns its partitions itself and commits nothing. librdkafka still looks for the group's coordinator;
 #: that a key may not see the group is no error for us.
 HARMLESS_TO_READERS: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
@@ -107,15 +111,24 @@ def consumer_config(config: Settings, *, role: str = "reader") -> dict[str, Any]
 
 
 def producer(
-    config: Settings, *, transactional_id: str, lane: int | None = None, reports: Reports | None = None
+    config: Settings,
+    *,
+    transactional_id: str,
+    lane: int | None = None,
+    reports: Reports | None = None,
+    largest: int | None = None,
 ) -> Producer:
     """Make a transactional producer; nothing is sent yet. Raises ConfigError for properties that librdkafka refuses.
 
-    lane: that its log lines name. reports: also keeps the first record of a transaction that was refused: a commit only says that one was.
+    lane: that its log lines name. reports: also keeps which records of a transaction were refused: a commit only says that one was.
+    largest: bytes of records that may go in one batch; None: librdkafka's default.
     """
     properties = producer_config(config, transactional_id=transactional_id)
     if reports is not None:
         properties |= {"on_delivery": reports.delivered, "delivery.report.only.error": True}
+    if largest is not None:
+        # A batch that is larger than its topic takes is refused whole, however small its records are.
+        properties["batch.size"] = max(min(largest, int(properties.get("batch.size", BATCH_SIZE))), 1)
     return _make(Producer, config, properties, reports, lane=lane)
 
 
@@ -135,21 +148,31 @@ class Reports:
     def __init__(self) -> None:
         """Nothing reported so far."""
         self._telling: KafkaError | None = None
-        self._refused: tuple[KafkaError, str | None] | None = None
+        self._down = False
+        self._undelivered: list[tuple[KafkaError, Message]] = []
 
     def delivered(self, error: KafkaError | None, message: Message) -> None:
-        """A delivery report (librdkafka's ``on_delivery``): keep the first failure that is not just an abort's purge."""
-        if error is not None and self._refused is None and error.code() not in _PURGED:
-            self._refused = error, message.topic()
+        """A delivery report (librdkafka's ``on_delivery``): keep each failure that is not just an abort's purge."""
+        if error is not None and error.code() not in _PURGED:
+            self._undelivered.append((error, message))
 
-    def refused(self) -> tuple[KafkaError, str | None] | None:
-        """The first record that was not delivered since the last call, and its topic; forgotten then."""
-        refused, self._refused = self._refused, None
-        return refused
+    def failed(self, codes: Collection[int]) -> bool:
+        """Whether a record was not delivered for one of these reasons since `undelivered` was asked."""
+        return any(error.code() in codes for error, _ in self._undelivered)
+
+    def undelivered(self) -> list[tuple[KafkaError, Message]]:
+        """The records that were not delivered since the last call, each with the reason; forgotten then."""
+        undelivered, self._undelivered = self._undelivered, []
+        return undelivered
 
     def __call__(self, error: KafkaError) -> None:
-        """Keep the most telling error: a refused password says more than the closed connection that follows."""
-        if self._telling is None or _weight(error) >= _weight(self._telling):
+        """Keep the most telling error: a refused password says more than the closed connection that follows.
+
+        Of those that tell as much the first is kept, so that the words stay the same while brokers fail in turns.
+        """
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._down = True
+        if self._telling is None or _weight(error) > _weight(self._telling):
             self._telling = error
 
     @property
@@ -162,9 +185,22 @@ class Reports:
         """Whether trying again soon is no use: the other side refuses us, or is not who it should be."""
         return self._telling is not None and _weight(self._telling) >= _FINAL
 
+    def enough(self, seconds: float) -> bool:
+        """Whether somebody who has tried for so long should be told: it is `final`, or no broker even takes a connection.
+
+        What is merely silent may still answer.
+        """
+        if self.final:
+            return True
+        told = self._telling is not None and (
+            self._telling.code() == KafkaError._RESOLVE or "refused" in self._telling.str()  # noqa: SLF001
+        )
+        return told and self._down and seconds >= CLOSED
+
     def forget(self) -> None:
         """A call succeeded: what was reported before explains no later failure."""
         self._telling = None
+        self._down = False
 
     def classify(self, error: KafkaError | KafkaException, *, name: str | None = None) -> BridgeError:
         """`classify`, with the reported cause in place of a bare time-out."""
@@ -197,16 +233,18 @@ class Admin:
     def metadata(self) -> ClusterMetadata:
         """Brokers and all visible topics. Raises Unreachable or Refused.
 
-        Credentials or certificates that are refused end it at once: librdkafka itself would try on to the time-out.
+        Credentials or certificates that are refused end it at once, and soon where no broker takes a connection: librdkafka
+        itself would try on to the time-out.
         """
-        until = time.monotonic() + self.timeout
+        began = time.monotonic()
         while True:
             try:
                 return self.call(lambda: self.client.list_topics(timeout=min(_SLICE, self.timeout)))
             except BridgeError as error:
-                if not isinstance(error, Unreachable) or self._reports.final:
+                tried = time.monotonic() - began
+                if not isinstance(error, Unreachable) or self._reports.enough(tried):
                     raise
-                if time.monotonic() >= until:
+                if tried >= self.timeout:
                     raise (handshake.mismatch(self._servers, self._protocol) or error) from error
 
     def result(self, future: Future[_T], *, name: str | None = None) -> _T:
@@ -252,9 +290,9 @@ def classify(error: KafkaError | KafkaException, *, name: str | None = None) -> 
     if code in _FENCED:
         return Fenced(f"a newer producer of the transactional id{named} exists", where="kafka")
     if code in _AUTHENTICATION:
-        return _authentication(text)
+        return advice.authentication(text)
     if code == KafkaError._SSL or "SSL alert" in text:  # noqa: SLF001
-        return _tls(text)
+        return advice.tls(text)
     if code in _AUTHORIZATION:
         kind, right = _AUTHORIZATION[code]
         return Refused(f"not authorized for {kind}{named}: {text}", where="kafka", mend=f"grant the user {right}")
@@ -265,7 +303,7 @@ def classify(error: KafkaError | KafkaException, *, name: str | None = None) -> 
     if code in _TOO_LARGE:
         return BadData(f"{name}: {text}" if name else text, where="kafka")
     if code in _UNREACHABLE or cause.retriable():
-        return Unreachable(text, where="kafka", mend=_connect_hint(text))
+        return Unreachable(text, where="kafka", mend=advice.connection(text))
     return BridgeError(f"{name}: {text}" if name else text, where="kafka")
 
 
@@ -431,43 +469,3 @@ _NOISE: Final = re.compile(
 def _clean(text: str) -> str:
     """librdkafka's text in one line, without its bookkeeping."""
     return " ".join(_NOISE.sub("", text).split())
-
-
-def _authentication(text: str) -> BridgeError:
-    """We could not log in: the broker, or who gives out tokens, refuses us (Refused) or gives none (Unreachable)."""
-    if "OAUTHBEARER token" in text:
-        if re.search("connect to|resolve|timed out|timeout", text, re.IGNORECASE):
-            mend = "check kafka: sasl.oauthbearer.token.endpoint.url and that it runs"
-            return Unreachable(text, where="kafka", mend=mend)
-        mend = "check sasl.oauthbearer.client.id, .client.secret and .token.endpoint.url under kafka"
-        return Refused(text, where="kafka", mend=mend)
-    if "mechanism handshake failed" in text:
-        return Refused(text, where="kafka", mend="set kafka: sasl.mechanism to one that the broker takes")
-    if re.search("invalid username|invalid credentials", text, re.IGNORECASE):
-        return Refused(text, where="kafka", mend="check sasl.username and sasl.password under kafka")
-    return Refused(text, where="kafka", mend="check security.protocol and the sasl.* properties under kafka")
-
-
-def _tls(text: str) -> BridgeError:
-    """TLS failed: the broker does not take our certificate (Refused), or we don't take the broker's (Unreachable)."""
-    if "SSL alert" in text:
-        return Refused(
-            f"the broker refused our TLS certificate: {text}",
-            where="kafka",
-            mend="check ssl.certificate.location and ssl.key.location under kafka: in date, and of a CA that it knows",
-        )
-    if "verify failed" in text:
-        return Unreachable(
-            f"the broker's certificate is not trusted (unknown CA, expired, or made for another host): {text}",
-            where="kafka",
-            mend="check kafka: ssl.ca.location, and the certificate's names and dates",
-        )
-    return Unreachable(f"TLS failed: {text}", where="kafka", mend="check kafka: security.protocol against the port")
-
-
-def _connect_hint(text: str) -> str:
-    if "resolve" in text.lower():
-        return "check the host names in kafka: bootstrap.servers"
-    if "security.protocol" in text or "ApiVersion" in text:
-        return "check kafka: security.protocol against the port"
-    return "check kafka: bootstrap.servers and that the broker runs"

@@ -18,8 +18,6 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -27,28 +25,22 @@ import structlog
 from bridge import aside
 from bridge.batch import Undisposed
 from bridge.beginning import begin
-from bridge.errors import BridgeError, ConfigError, Fenced, LaneError
-from bridge.filling import Desk
+from bridge.errors import BridgeError, Fenced, LaneError
 from bridge.frame import Record
-from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Entry, EntryCodec, Memory
+from bridge.ledger import ENTRY, FIRST, HEARTBEAT, RESIGN, Memory
 from bridge.link import LINK_BYTES
 from bridge.pipeline import STAGE
 from bridge.plan import Course, Outdated
 from bridge.publisher import Aborted, GivenUp
+from bridge.refusal import Means
 from bridge.standby import Pending, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from bridge.batch import Batch
-    from bridge.journal import Journal
     from bridge.ledger import Gap
     from bridge.ledger_reader import LedgerReader
-    from bridge.ops.tally import Tally
-    from bridge.pipeline import Pipeline
+    from bridge.parts import Parts
     from bridge.publisher import Publisher
-    from bridge.recovery import Outages
 
 ACTIVE: Final = "active"
 STANDBY: Final = "standby"
@@ -78,44 +70,6 @@ log = structlog.get_logger(__name__)
 
 class Poisoned(LaneError):
     """Kafka refused a record. It is known by now which frame becomes a dead letter; the ledger must be read again."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
-
-    memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
-    desk: where gaps are handed in to be filled. connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
-    seconds, or until the event is set. generation: of the plan; its READY is in the ledger. covers: the lane is another's,
-    this process only stands by. others: readers of all other partitions of the ledger. former: journals of older plans
-    whose frames were moved into this one.
-    """
-
-    lane: int
-    lanes: int
-    instance: str
-    ledger_topic: str
-    journal: Journal
-    pipeline: Pipeline
-    codec: EntryCodec
-    links: Callable[[Sequence[Record]], bytes]
-    memory: Callable[[], Memory]
-    outages: Callable[[Memory], Outages]
-    publisher: Callable[[Callable[[str | None], None], Callable[[], bool]], Publisher]
-    reader: Callable[[], LedgerReader]
-    now: Callable[[], int]
-    takeover_after: float
-    connected: Callable[[], Mapping[str, bool]]
-    chance: Callable[[], float]
-    oversize: Path
-    tally: Tally
-    clock: Callable[[], float] = monotonic
-    pause: Callable[[threading.Event, float], object] = threading.Event.wait
-    generation: int = 1
-    covers: bool = False
-    others: Callable[[], Mapping[int, LedgerReader]] = dict
-    former: frozenset[str] = frozenset()
-    desk: Desk = field(default_factory=Desk)
 
 
 class Lane:
@@ -184,6 +138,7 @@ class Lane:
             "identities": len(self._memory.window),
             "position": self._position,
             "behind": max(self._parts.journal.end - self._position, 0),
+            "refusals": self._parts.refusals.status(),
         }
 
     def gaps(self) -> list[Gap]:
@@ -224,7 +179,7 @@ class Lane:
                 # Refused, unreachable, a missing topic: a person or time mends it; frames go on into the journal.
                 self._become(RECOVERING, str(error))
                 parts.pause(self._stopping, RETRY)
-            except Exception as error:
+            except Exception as error:  # told, then raised again
                 # A bug of ours, told to the service before the thread ends: it must not end in silence.
                 self.failed = BridgeError(f"lane {self._parts.lane} failed: {type(error).__name__}: {error}")
                 self._log.exception("lane_failed")
@@ -330,13 +285,13 @@ class Lane:
         parts = self._parts
         publisher.fence()
         nonce = uuid.uuid4().hex
-        publisher.commit([], self._entry_record(kind=FIRST, nonce=nonce), parts.lane)
+        publisher.commit([], self._parts.entry(kind=FIRST, nonce=nonce), parts.lane)
         wrote = self._clock()
         while memory.last is None or memory.last.nonce != nonce:
             self.beat = self._clock()
             self._hear(reader, memory, pending)
             if self._clock() - wrote > HEARTBEAT_EVERY:
-                publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
+                publisher.commit([], self._parts.entry(kind=HEARTBEAT, nonce=nonce), parts.lane)
                 wrote = self._clock()
             if self._give_up():
                 raise GivenUp("stopped while reading the ledger", where="kafka")
@@ -350,7 +305,7 @@ class Lane:
             pending.receive(parts.pipeline.observe(first, frames, memory), first + len(frames), self.beat)
             parts.tally.observed(parts.pipeline)
             if self.beat - wrote > HEARTBEAT_EVERY:
-                publisher.commit([], self._entry_record(kind=HEARTBEAT, nonce=nonce), parts.lane)
+                publisher.commit([], self._parts.entry(kind=HEARTBEAT, nonce=nonce), parts.lane)
                 wrote = self._clock()
         self._memory = memory
         self._outages = parts.outages(memory)
@@ -374,6 +329,8 @@ class Lane:
         wrote = self._clock()
         while True:
             self.beat = self._clock()
+            if parts.refusals.look(self.beat):
+                pipeline.limit(parts.refusals.limits)
             if pipeline.settled:
                 parts.desk.look(self._outages, self._memory, parts.now)
             if pipeline.settles(self._position) or journal.wait(
@@ -388,6 +345,8 @@ class Lane:
                 self._position = batch.position
                 journal.trim(self._position)
                 parts.tally.batch(pipeline, self._outages, batch, parts.now())
+                if batch.refused:
+                    parts.refusals.count(batch.refused, parts.now(), self._clock())
             elif self._ended():
                 break
             if self._clock() - wrote >= HEARTBEAT_EVERY:
@@ -435,9 +394,11 @@ class Lane:
     def _commit(self, publisher: Publisher, batch: Batch) -> None:
         """Commit one batch, however often it takes."""
         parts = self._parts
-        self._keep_aside(batch)
+        aside.keep(parts.oversize, batch)
+        if batch.expired:
+            self._log.error("frames_expired", frames=len(batch.expired), kept=batch.kept)
         self._link(batch)
-        entry = self._entry_record(
+        entry = self._parts.entry(
             kind=ENTRY,
             position=batch.position,
             codes=bytes(batch.codes),
@@ -470,49 +431,21 @@ class Lane:
                 self._more_at = self._clock() + CRAMPED
             return
 
-    def _keep_aside(self, batch: Batch) -> None:
-        """Write what Kafka can't hold, or must not, to files of its own, before what says so is committed.
-
-        A frame that no dead letter can hold: ``oversize/<sha256>``. Frames that can't be proved unpublished:
-        ``expired/<journal>-<position>.jsonl``. A batch that is made again writes the same files.
-        """
-        try:
-            for digest, raw in batch.oversize:
-                self._parts.oversize.mkdir(0o700, parents=True, exist_ok=True)
-                (self._parts.oversize / digest).write_bytes(raw)
-            if batch.expired:
-                aside.write(self._parts.oversize.parent / "expired", batch.kept, batch.expired)
-                self._log.error("frames_expired", frames=len(batch.expired), kept=batch.kept)
-        except OSError as error:
-            raise ConfigError(
-                f"frames that must not go to Kafka can't be kept: {error.strerror}",
-                where=str(self._parts.oversize.parent),
-                mend="make room on the disk",
-            ) from error
-
     def _poisoned(self, batch: Batch, aborted: Aborted) -> None:
-        """Find the record that Kafka will never take; its frame becomes a dead letter on the next reading.
+        """Find out what Kafka will never take; those frames become dead letters on the next reading.
 
-        Always raises: the window has taken the frame for published, so the ledger must be read again.
+        Always raises: the window has taken the frames for published, so the ledger must be read again.
         """
-        searching = self._parts.publisher(self._wait, self._give_up)
-        try:
-            searching.fence()
-            found = searching.culprit(batch.records)
-        finally:
-            searching.close()
-        if found is None and batch.frames > 1:
-            # Each alone is taken: what the client made of them together was too large for a topic.
-            self._most = max(batch.frames // 8, 1)
-            self._more_at = self._clock() + CRAMPED
-            self._log.warning("batch_refused", frames=batch.frames, next=self._most, reason=str(aborted.error))
-        elif batch.records:
-            index, error = found or (0, aborted.error)
-            pipeline, position = self._parts.pipeline, batch.owners[index]
-            if position in pipeline.poisoned:
-                pipeline.unfit.add(position)
-            pipeline.poisoned[position] = ("refused_by_kafka", error.what)
-            self._log.error("record_refused", topic=batch.records[index].topic, reason=error.what)
+        parts = self._parts
+        search = lambda: closing(parts.publisher(self._wait, self._give_up))  # noqa: E731
+        if not parts.refusals.meet(batch, aborted, Means(parts.pipeline, search, self._clock())):
+            if batch.frames > 1:
+                # Something that grows with the batch: the ledger entry.
+                self._most = max(batch.frames // 8, 1)
+                self._more_at = self._clock() + CRAMPED
+                self._log.warning("batch_refused", frames=batch.frames, next=self._most, reason=str(aborted.error))
+            elif batch.records:
+                parts.pipeline.condemn({batch.owners[0]: aborted.error.what}, batch.records[0].topic)
         raise Poisoned(str(aborted.error)) from aborted
 
     def _said(self, kind: str) -> Record:
@@ -521,27 +454,13 @@ class Lane:
         connections = self._outages.drain(self._position, now)
         gaps = self._outages.drain_gaps()
         cursors = self._cursors(now)
-        return self._entry_record(
+        return self._parts.entry(
             kind=kind, position=self._position, connections=connections, gaps=gaps, cursors=cursors
         )
 
     def _cursors(self, now: int) -> dict[str, str]:
         """The cursors that a ledger entry must say."""
         return self._memory.cursors.drain(now, self._memory.window.span)
-
-    def _entry_record(self, *, kind: str, **fields: Any) -> Record:
-        parts = self._parts
-        now = parts.now()
-        entry = Entry(
-            kind=kind,
-            instance=parts.instance,
-            at=now,
-            generation=parts.generation,
-            lanes=parts.lanes,
-            journal=parts.journal.id,
-            **fields,
-        )
-        return Record(parts.ledger_topic, str(parts.lane).encode(), parts.codec.encode(entry), parts.codec.headers, now)
 
     def _wait(self, reason: str | None) -> None:
         """Kafka keeps the lane waiting, or no longer does. Logged once for each change."""

@@ -6,59 +6,46 @@ ledger entry must say. No socket, no clock, no Kafka: the same frames, window an
 
 from __future__ import annotations
 
-from collections import deque
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import xxhash
 
 from bridge import dedupe, native
 from bridge.batch import Batch, Undisposed
+from bridge.burial import Burial
 from bridge.cursors import REQUESTS
-from bridge.dead_letter import Buried, dead_letter
 from bridge.dedupe import ORDER, TRIPLE
 from bridge.encoder import Encoder, Fresh
 from bridge.errors import BadFrame
-from bridge.frame import EVENT, REST, STANDBY, STREAM, Disposition, Frame, Record, fills
-from bridge.lanes import MOVED
-from bridge.lanes import moved as read_moved
-from bridge.ledger import Learned
+from bridge.following import follow
+from bridge.frame import EVENT, STANDBY, STREAM, Disposition, Frame, Record, fills
+from bridge.lessons import Lessons
 from bridge.native import UNUSUAL
+from bridge.observation import arrived, observe
 from bridge.presence import Presence
-from bridge.recovery import REST_SNAPSHOT, SNAPSHOT, Outages
+from bridge.recovery import Outages
 from bridge.revival import EVENTS as REVIVING
 from bridge.revival import Means, Revival
-from bridge.route import AnySighting, Counts, Route, Ways
+from bridge.route import MAX_VALUE, AnySighting, Counts, Route, Ways
 from bridge.standby import Handover, Outage, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bridge.cloudevents import Events
+    from bridge.dead_letter import Buried
     from bridge.dedupe import Window
     from bridge.ledger import Memory
     from bridge.receipt import Outcome
 
-#: Headers, key and framing need some of what a topic takes (bytes).
-HEADROOM: Final = 128 << 10
-#: Largest value (bytes) of a record, where topics are made with max.message.bytes 16 MiB.
-MAX_VALUE: Final = (16 << 20) - HEADROOM
 #: Frames that go through one stage before the first of them goes through the next.
 STAGE: Final = 200
-#: Ids that were learned are not looked at again for so long (ms).
-TAUGHT: Final = 60_000
-#: So many of them are remembered at most.
-MANY_TAUGHT: Final = 10_000
 #: So much earlier (ms) than it came here another process may have published a frame: its line was quicker, or its clock.
 LAG: Final = 2000
 #: For so long (ms) after a takeover, frames may still arrive that are older than what the process before published: a
 #: line may be slow. Not longer: a gateway whose clock was set back must not be held back by what it said before.
 WARY: Final = 10_000
-#: So many dead letters are remembered to be shown.
-BURIED: Final = 20
-#: Events that begin or end an outage of an own connection, see `bridge.recovery`.
-_OUTAGE: Final = frozenset({"down", "up", "unread", "read"})
 #: What stands in place of a sighting.
 _UNREAD: Final = (BadFrame, NoneType)
 
@@ -85,17 +72,12 @@ class Pipeline:
         self._revival = revival or Revival()
         self._memory = memory
         self._outages = outages
-        self._events = events
         self._encoder = Encoder(self._late, events)
-        self._ways = {
+        self._compile: Callable[[Mapping[str, int]], dict[str, Ways]] = lambda limits: {
             route.gateway: Ways(route, seq_scope=seq_scope, max_value=max_value, limits=limits) for route in routes
         }
-        #: position → (reason, detail): frames that can't be published whatever they hold, see `bridge.lane`.
-        self.poisoned: dict[int, tuple[str, str]] = {}
-        #: Positions whose dead letter Kafka refused too: it goes without the bytes, which are kept aside.
-        self.unfit: set[int] = set()
-        self.dead: dict[tuple[str, str], int] = {}
-        self._buried: deque[Buried] = deque(maxlen=BURIED)
+        self._ways = self._compile(limits or {})
+        self._burial = Burial(events)
         self._handover = Handover()
         #: Position at which the handover ends, until it has.
         self._settles = -1
@@ -105,10 +87,7 @@ class Pipeline:
         self._presence = Presence()
         self._journal = ""
         self._own_numbers = seq_scope == "connection"
-        #: (gateway, id) → key, as it was learned last.
-        self._taught: dict[tuple[str, str], str] = {}
-        #: Until when (ms) ids that were learned need not be looked at again.
-        self._taught_until = 0
+        self._lessons = Lessons()
         self.orphans: dict[str, int] = {}
         outages.said = self._said
 
@@ -117,6 +96,7 @@ class Pipeline:
 
         handover: what this process knows of its own journal, where it was a standby before. journal: id of the own one.
         """
+        self._burial.forget()
         self._memory = memory
         self._outages = outages
         self._revival.adopt(memory, self.poisoned)
@@ -126,10 +106,27 @@ class Pipeline:
         outages.said = self._said
         self._wary_until = memory.last.at + WARY if handover is not None and memory.last is not None else 0
         self._wary = False
-        self._forget_taught(0)
+        self._lessons.forget(0, memory.window.span)
         if handover is not None and self._own_numbers:
             memory.chains.clear()
         self.drain()
+
+    def limit(self, limits: Mapping[str, int]) -> None:
+        """Go by other sizes of what topics take. Between two batches, or where one is made again: its counts are gone."""
+        self._ways = self._compile(limits)
+
+    def limits(self, topic: str) -> bool:
+        """Whether it heeds how large a record a topic takes: one of frames or of dead letters."""
+        return any(ways.heeds(topic) for ways in self._ways.values())
+
+    def condemn(self, positions: Mapping[int, str], topic: str) -> None:
+        """Frames whose record a topic refuses become dead letters when their batch is made again. positions: with the reason."""
+        self._burial.condemn(positions, topic)
+
+    @property
+    def poisoned(self) -> dict[int, tuple[str, str]]:
+        """position → (reason, detail): frames that can't be published whatever they hold, see `bridge.lane`."""
+        return self._burial.poisoned
 
     def settles(self, position: int) -> bool:
         """Whether the handover ends at this position, so that `process` has something to do even without a frame."""
@@ -145,32 +142,7 @@ class Pipeline:
 
         memory: what the standby has read; by it a frame that was moved here from another journal may be disposed of.
         """
-        found: list[Seen | Outage] = []
-        for position, each in enumerate(frames, first):
-            frame = each if each.source != EVENT else _arrived(each, memory or self._memory)
-            gateway = self._ways.get(frame.gateway)
-            if frame.source == EVENT:
-                facts = msgspec.json.decode(frame.raw)
-                event = facts.pop("event")
-                if event == "seen":
-                    self._presence.heard(frame.gateway, frame.connection, frame.received)
-                self._presence.event(position, frame, event, facts)
-                if event in _OUTAGE:
-                    found.append(Outage(position, frame.gateway, frame.connection, frame.received))
-            elif gateway is not None:
-                self._presence.heard(frame.gateway, frame.connection, frame.received)
-                buried = xxhash.xxh3_64_intdigest(frame.raw, gateway.dead_seed)
-                try:
-                    one = gateway.sight(frame)
-                except Exception:  # noqa: BLE001 - the active too makes a dead letter of a frame that meets a bug
-                    found.append(Seen(position, buried, 0, 0, dedupe.IDENTIFIED))
-                    continue
-                if one is not None:
-                    order = one.order(frame.received) if one.traits & dedupe.STATE else 0
-                    found.append(
-                        Seen(position, one.identity, one.content, one.entity, one.traits, buried, frame.received, order)
-                    )
-        return found
+        return observe(self._ways, self._presence, first, frames, memory or self._memory)
 
     @property
     def window(self) -> Window:
@@ -191,8 +163,7 @@ class Pipeline:
 
     def drain_dead(self) -> dict[tuple[str, str], int]:
         """Return (gateway, reason) → dead letters since the last call and begin anew."""
-        dead, self.dead = self.dead, {}
-        return dead
+        return self._burial.drain_dead()
 
     def drain_replayed(self) -> Mapping[tuple[str, Outcome], int]:
         """Return (gateway, outcome) → dead letters replayed since the last call and begin anew."""
@@ -200,9 +171,7 @@ class Pipeline:
 
     def drain_buried(self) -> list[Buried]:
         """Return the last dead letters since the last call and begin anew."""
-        buried = list(self._buried)
-        self._buried.clear()
-        return buried
+        return self._burial.drain_buried()
 
     def drain_orphans(self) -> dict[str, int]:
         """Return gateway → frames passed over since the last call, because the configuration no longer has it."""
@@ -225,11 +194,9 @@ class Pipeline:
         `proceed` fills it with some of them after others, `finish` ends it.
         """
         batch = Batch(first, now)
-        if now >= self._taught_until:
-            self._forget_taught(now)
-        for position in [each for each in self.poisoned if each < first]:  # disposed of
-            del self.poisoned[position]
-            self.unfit.discard(position)
+        if now >= self._lessons.until:
+            self._lessons.forget(now, self._memory.window.span)
+        self._burial.dispose(first)
         if 0 <= self._settles < first:  # what lay before was damaged
             self._settle(batch, first)
         if frames:
@@ -248,7 +215,7 @@ class Pipeline:
         for start in range(0, len(frames), STAGE):
             some = [*frames[start : start + STAGE]]
             if any(frame.source == EVENT for frame in some):
-                some = [_arrived(each, self._memory) if each.source == EVENT else each for each in some]
+                some = [arrived(each, self._memory) if each.source == EVENT else each for each in some]
             sightings = self._sight(batch, some)
             fresh = self._judge(batch, some, sightings)
             self._encoder.encode(batch, fresh, self._handover.until)
@@ -333,7 +300,7 @@ class Pipeline:
         index, position, settles = 0, batch.position, self._settles
         window, now, wary = self._memory.window, batch.now, self._wary
         admit, seen, lookup = window.admit, self._outages.seen, self._memory.learned.get
-        codes, hashes, taught, until = batch.codes, batch.hashes, self._taught, self._handover.until
+        codes, hashes, taught, until = batch.codes, batch.hashes, self._lessons.taught, self._handover.until
         #: From which index on frames may be judged natively, many in one call.
         usual = 0 if native.available() and settles < 0 and not wary else len(frames)
         learn = lambda gateway, pair: self._learn(batch, gateway, (pair,), now)  # noqa: E731 - of this batch
@@ -358,7 +325,7 @@ class Pipeline:
                         end = native.extension.judge(
                             window, batch, frames, sightings, index, position, now, STREAM, taught, lookup, learn, fresh
                         )
-                    except Exception:
+                    except Exception:  # told below, as of the frame that it is about
                         position += len(fresh) - before  # one for each frame
                         raise
                     usual = end + (1 if end > index else UNUSUAL)
@@ -420,46 +387,13 @@ class Pipeline:
     def _chained(
         self, batch: Batch, fresh: list[Fresh], sighting: AnySighting, frame: Frame, position: int
     ) -> str | None:
-        """Record the gap that a frame opens or closes, before it; returns its entity where it is late, see `_follow`."""
-        gaps, behind = self._follow(sighting, frame, position)
+        """Record the gap that a frame opens or closes, before it; returns its entity where it is late, see `bridge.following`."""
+        late = position < self._handover.until
+        gaps, behind = follow(self._memory.chains, self._outages, sighting, frame, late=late)
         if gaps:
             self._flush(batch, fresh)
             self._add(batch, gaps, position)
         return behind
-
-    def _follow(self, sighting: AnySighting, frame: Frame, position: int) -> tuple[Sequence[Record], str | None]:
-        """Check that a frame follows the one before of its entity; see `bridge.continuity`.
-
-        Returns the gap records that stand before it, and the entity where it lies behind what is published of it already:
-        it is late.
-        """
-        way, own = sighting.way, sighting.own
-        seq = way.seq(sighting.meta, sighting.data)
-        if own is None or way.continuity is None:
-            return (), None
-        chains, place = self._memory.chains, xxhash.xxh3_64_intdigest(f"{frame.gateway}\0{own}".encode())
-        late = position < self._handover.until
-        if way.continuity.snapshot:
-            if frame.source == REST:
-                # Whether its number is one of the stream's is not stated.
-                chains.forget(place, frame.received)
-                return self._outages.whole(frame.gateway, own, REST_SNAPSHOT, frame.received), None
-            if not late or chains.newer(place, seq):
-                if seq is None:
-                    chains.forget(place, frame.received)
-                else:
-                    chains.begin(place, seq, frame.received)
-                return self._outages.whole(frame.gateway, own, SNAPSHOT, frame.received), None
-        elif seq is not None and frame.source != REST:
-            if late and not chains.newer(place, seq):
-                return (), own
-            broken = chains.follow(place, seq, way.previous(sighting.meta, sighting.data), frame.received, late=late)
-            if broken is not None:
-                gaps = self._outages.broken(
-                    frame.gateway, frame.connection, own, seq=broken.seq, since=broken.at, at=frame.received
-                )
-                return gaps, None
-        return (), None
 
     def _said(self, gateway: str, meta: Any) -> tuple[int | None, int | None]:
         """What an envelope says of its connection; see `bridge.recovery.Outages`."""
@@ -504,7 +438,7 @@ class Pipeline:
         return superseded
 
     def _late(self, frame: Frame, behind: str | None) -> str:
-        """Count a record that is published later than its time; returns its source. behind: see `_follow`."""
+        """Count a record that is published later than its time; returns its source. behind: see `bridge.following`."""
         if frame.source == STREAM:
             self._outages.late(frame.gateway, frame.connection, behind, frame.received)
             return STANDBY
@@ -549,64 +483,8 @@ class Pipeline:
         return self._outages.request(facts["request"], str(offset), at)
 
     def _learn(self, batch: Batch, gateway: str, pairs: Sequence[tuple[str, str]], now: int) -> None:
-        learned, span = self._memory.learned, self._memory.window.span
-        for known, key in pairs:
-            if len(self._taught) >= MANY_TAUGHT:
-                self._taught.clear()
-            self._taught[gateway, known] = key
-            if learned.learn(gateway, known, key, now, span=span):
-                batch.learned.append(Learned(gateway, known, key))
-
-    def _forget_taught(self, now: int) -> None:
-        """Look at all ids again: the ledger must be told of them once in half a window, and `Keys` forgets."""
-        self._taught.clear()
-        self._taught_until = now + min(TAUGHT, self._memory.window.span // 8)
+        self._lessons.learn(batch, self._memory, gateway, pairs, now)
 
     def _bury(self, batch: Batch, gateway: Ways, frame: Frame, position: int, bad: BadFrame) -> None:
         """Make the dead letter of one frame; equal bytes make one in a window."""
-        raw = frame.raw
-        known, own = gateway.about(frame)
-        identity = xxhash.xxh3_64_intdigest(raw, gateway.dead_seed)
-        code = self._memory.window.admit(dedupe.IDENTIFIED, identity, 0, 0, batch.now)
-        if code & dedupe.DISPOSITION_MASK == dedupe.DUPLICATE:
-            gateway.lost.counts.duplicates += 1
-            return
-        batch.codes.append(dedupe.IDENTIFIED | Disposition.DEAD_LETTER)
-        batch.hashes += TRIPLE.pack(identity, 0, 0)
-        learned = self._memory.learned.get(gateway.gateway, own or "")
-        limit = 0 if position in self.unfit else gateway.max_dead_letter
-        record, digest = dead_letter(
-            frame,
-            bad,
-            topic=gateway.dead_letters,
-            key=frame.hint or learned or own or gateway.gateway,
-            frame_type=known,
-            limit=limit,
-        )
-        if self._events is not None:
-            self._events.dead_letter(record, frame)
-        if digest is not None:
-            batch.oversize.append((digest, raw))
-        batch.records.append(record)
-        batch.owners.append(position)
-        self.dead[gateway.gateway, bad.reason] = self.dead.get((gateway.gateway, bad.reason), 0) + 1
-        counts = gateway.called(known).counts
-        counts.dead += 1
-        self._buried.append(Buried(frame.received, gateway.gateway, counts.type, bad.reason, bad.path))
-
-
-def _arrived(frame: Frame, memory: Memory) -> Frame:
-    """The frame that an event brings from the journal of another plan, `_NOTHING` if it is disposed of; any other is itself."""
-    while frame.raw.startswith(MOVED):
-        moved = read_moved(frame.raw)
-        origin = moved.origin
-        if origin.position < memory.resume(origin.journal, first=0, openings=origin.openings):
-            return _NOTHING
-        frame = moved.frame
-        if frame.source != EVENT:
-            break
-    return frame
-
-
-#: What stands in place of a frame that is disposed of.
-_NOTHING: Final = Frame("", "", 0, EVENT, b'{"event":"nothing"}')
+        self._burial.bury(batch, gateway, frame, position, bad, self._memory)

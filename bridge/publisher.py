@@ -10,8 +10,9 @@ Delivery reports are asked for failures only: a commit fails if any record of it
 
 from __future__ import annotations
 
+import contextlib
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -19,7 +20,7 @@ from bridge import kafka
 from bridge.errors import BridgeError, Fenced, LaneError, Refused, Restart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from confluent_kafka import Message, Producer
 
@@ -27,34 +28,52 @@ if TYPE_CHECKING:
 
 #: Longest single call (s); between calls `give_up` is asked and the lane shows that it lives.
 CALL: Final = 1.0
+#: Longest wait (s) for a commit before it is asked whether a record was refused: the client may go on with others meanwhile.
+COMMIT: Final = 0.5
+#: Longest try (s) to abort the transaction of a producer that is of no more use.
+SPENT: Final = 0.2
 #: A call that takes longer (s) is worth a word; a busy broker may take a second or two.
 PATIENCE: Final = 3.0
 #: What a call of the client may raise. A fatal error that surfaces while delivery reports are served comes as a
 #: SystemError whose cause it is.
 FAILURES: Final = (KafkaException, SystemError)
+#: Refusals of what is larger than its topic takes: a record, or a batch of those that are not.
+SIZES: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 #: Refusals of a record, not of the transaction: trying the same again is no use.
-POISON: Final = frozenset(
-    {
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_TIMESTAMP,
-    }
-)
+POISON: Final = SIZES | {KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG, KafkaError.INVALID_TIMESTAMP}
+#: What the client says of the others in a batch of which some records were refused.
+_INNOCENT: Final = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001
+
+
+class Refusal(NamedTuple):
+    """A record that was not taken. code: librdkafka's. why: in Kafka's words.
+
+    certain: it is refused for itself; else Kafka blames a batch that it was in, and perhaps another of that.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes
+    code: int
+    why: str
+    certain: bool
 
 
 class Aborted(LaneError):
     """The transaction is aborted, nothing of it is visible; the same records may be tried again.
 
-    error: why, as one of our errors. code: librdkafka's. poison: a record was refused for what it is.
+    Where a record was refused, the producer is spent, and its transaction is aborted when the next one fences it.
+
+    error: why, as one of our errors. code: librdkafka's. poison: a record was refused for what it is. refused: what Kafka
+    blames for that, as far as it was reported.
     """
 
-    def __init__(self, error: BridgeError, code: int) -> None:
+    def __init__(self, error: BridgeError, code: int, refused: Sequence[Refusal] = ()) -> None:
         """Keep the facts."""
         super().__init__(str(error))
         self.error = error
         self.code = code
+        self.refused = refused
 
     @property
     def poison(self) -> bool:
@@ -136,12 +155,13 @@ class Publisher:
         producer = self._producer
         try:
             self._when_room(entry, partition=partition)
-            self._repeat(lambda: producer.commit_transaction(CALL))
+            self._repeat(lambda: producer.commit_transaction(COMMIT))
         except FAILURES as error:  # of produce()
             raise self._abort(_failure(error)) from error
         except Aborted as aborted:
-            self._end()
-            raise self._blame(aborted) from aborted
+            blamed = self._blame(aborted)
+            self._give_back(blamed)
+            raise blamed from aborted
         assert self._began is not None  # noqa: S101 - for the type checker
         seconds = self._clock() - self._began
         self._began, self._sent = None, 0
@@ -169,30 +189,48 @@ class Publisher:
             self._end()
             raise
 
-    def culprit(self, records: Sequence[Record]) -> tuple[int, BridgeError] | None:
-        """Find the record that Kafka refuses, by sending each alone in a transaction that is aborted.
+    def first_refused(self, records: Sequence[Record]) -> int | None:
+        """Send each alone, one after the other, in a transaction that is aborted, until Kafka refuses one; its index.
 
-        Returns its index and the reason; None if each alone is taken. Ask a fresh, fenced producer, and use it for
-        nothing else: a refused record leaves a hole in the sequence numbers of the one that sent it.
+        Ask a fresh, fenced producer, and use it for nothing else: a refused record leaves a hole in the sequence numbers
+        of the one that sent it.
         """
+        self._repeat(self._producer.begin_transaction)
         for index, record in enumerate(records):
-            if self._give_up():
-                raise GivenUp("stopped while a refused record was sought", where="kafka")
             found: list[KafkaError] = []
             try:
-                self._repeat(self._producer.begin_transaction)
                 self._when_room(record, on_delivery=_into(found))
                 while not found and self._producer.flush(CALL):
                     if self._give_up():
                         raise GivenUp("stopped while a refused record was sought", where="kafka")
             except FAILURES as error:
                 found.append(_failure(error))
-            except Aborted as aborted:
-                found.append(KafkaError(aborted.code))
-            self._end()
-            if found and found[0].code() in POISON:
-                return index, kafka.classify(found[0], name=record.topic)
+            if found:
+                self._end()
+                return index if found[0].code() in POISON else None
+        self._end()
         return None
+
+    def refusals(self, records: Iterable[Record]) -> Sequence[Refusal]:
+        """Send records in a transaction that is aborted; return those that Kafka refuses.
+
+        Each is sent three times. The client tells which records of a batch were to blame only where there were several of
+        them; so there always are. Ask a fresh, fenced producer, as in `first_refused`.
+        """
+        self._reports.undelivered()
+        try:
+            self._repeat(self._producer.begin_transaction)
+            for record in records:
+                for _ in range(3):
+                    self._when_room(record)
+            while self._producer.flush(COMMIT) and not self._reports.failed(POISON):
+                if self._give_up():
+                    raise GivenUp("stopped while refused records were sought", where="kafka")
+        except FAILURES:  # a refusal is met before all is sent
+            kafka.hear(self._producer)
+        found = _refusals(self._reports.undelivered())
+        self._give_back(Aborted(BridgeError("only tried"), found[0].code if found else 0))
+        return found
 
     def close(self) -> None:
         """Let the producer go without waiting for what it still holds: an open transaction is fenced by the next.
@@ -204,10 +242,11 @@ class Publisher:
     def _hand_over(self, records: Sequence[Record]) -> None:
         """Give the client what it does not have; begin a transaction where none is open."""
         if self._began is None:
-            self._reports.refused()  # what an earlier transaction left is not this one's
+            self._reports.undelivered()  # what an earlier transaction left is not this one's
             self._repeat(self._producer.begin_transaction)
             self._began = self._clock()
         produce = self._producer.produce
+        record: Record | None = None
         try:
             for record in records[self._sent :] if self._sent else records:
                 try:
@@ -216,7 +255,7 @@ class Publisher:
                 except BufferError:
                     self._when_room(record)
         except FAILURES as error:
-            raise self._abort(_failure(error)) from error
+            raise self._abort(_failure(error), record) from error
         self._sent = len(records)
 
     def _when_room(self, record: Record, **options: Any) -> None:
@@ -238,21 +277,46 @@ class Publisher:
                 continue
             return
 
-    def _abort(self, error: KafkaError) -> LaneError:
-        """End the transaction after produce() failed; returns what to raise."""
+    def _abort(self, error: KafkaError, record: Record | None = None) -> LaneError:
+        """End the transaction after produce() failed, on a record where one is given; returns what to raise."""
         verdict = self._judge(error)
         if isinstance(verdict, (Fenced, Restart)) and error.fatal():
             return verdict
-        self._end()
-        return self._blame(Aborted(kafka.classify(error), error.code()))
+        kafka.hear(self._producer)  # which record it was
+        if record is not None and error.code() in POISON:  # the client itself does not take it
+            refusal = Refusal(record.topic, record.key, record.value, error.code(), error.str(), certain=True)
+            aborted = Aborted(kafka.classify(error, name=record.topic), error.code(), [refusal])
+        else:
+            aborted = self._blame(Aborted(kafka.classify(error), error.code()))
+        self._give_back(aborted)
+        return aborted
 
     def _blame(self, aborted: Aborted) -> Aborted:
-        """Name the record that was refused, if one was: produce and commit only say that the transaction has failed."""
-        refused = self._reports.refused()
-        if refused is None:
-            return aborted
-        cause, topic = refused
-        return Aborted(kafka.classify(cause, name=topic), cause.code())
+        """Name the records that were refused, if some were: produce and commit only say that the transaction has failed."""
+        undelivered = self._reports.undelivered()
+        refused = _refusals(undelivered)
+        if aborted.code in POISON and aborted.code != KafkaError.INVALID_RECORD:
+            # The client calls the records of a batch invalid, and only the transaction's error says in what.
+            why = KafkaError(aborted.code).str()
+            refused = [each._replace(why=why) if each.code == KafkaError.INVALID_RECORD else each for each in refused]
+        first = refused[0].code if refused else None
+        for cause, message in undelivered:
+            if cause.code() == first or (first is None and cause.code() != _INNOCENT):
+                return Aborted(kafka.classify(cause, name=message.topic()), cause.code(), refused)
+        return aborted
+
+    def _give_back(self, aborted: Aborted) -> None:
+        """Abort the open transaction; where a record was refused, try to.
+
+        That may take as long as a record may: what was sent behind the refused one is out of order, and tried again. The
+        producer is of no more use anyway, and the next one ends the transaction; only quicker if it is ended already.
+        """
+        if not aborted.poison:
+            self._end()
+            return
+        self._began, self._sent = None, 0
+        with contextlib.suppress(*FAILURES):
+            self._producer.abort_transaction(SPENT)
 
     def _end(self) -> None:
         """Abort the open transaction."""
@@ -275,6 +339,8 @@ class Publisher:
                 if verdict is not None:
                     raise verdict from error
                 kafka.hear(self._producer)  # its threads say why nothing is answered
+                if self._reports.failed(POISON):
+                    raise Aborted(kafka.classify(failure), failure.code()) from error
                 if told or self._clock() - started > PATIENCE:
                     told = True
                     self._waiting(str(self._reports.classify(failure)))
@@ -319,3 +385,24 @@ def _into(found: list[KafkaError]) -> Callable[[KafkaError | None, Message], Non
             found.append(error)
 
     return report
+
+
+def _refusals(undelivered: Iterable[tuple[KafkaError, Message]]) -> list[Refusal]:
+    """Which records are to blame, by the reports of one transaction."""
+    told = {(message.topic(), message.partition()) for error, message in undelivered if error.code() == _INNOCENT}
+    found = [(error, message) for error, message in undelivered if error.code() in POISON]
+    return [
+        Refusal(
+            message.topic() or "",
+            _bytes(message.key()),
+            _bytes(message.value()),
+            error.code(),
+            error.str(),
+            certain=len(found) == 1 or (message.topic(), message.partition()) in told,
+        )
+        for error, message in found
+    ]
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value if isinstance(value, bytes) else b""

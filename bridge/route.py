@@ -40,6 +40,10 @@ UNKNOWN_TYPES: Final = 1000
 ENTITIES: Final = 4096
 #: What all types beyond those are called, and frames whose type can't be made out.
 UNKNOWN: Final = "unknown"
+#: Headers, key and framing need some of what a topic takes (bytes).
+HEADROOM: Final = 128 << 10
+#: Largest value (bytes) of a record, where topics are made with max.message.bytes 16 MiB.
+MAX_VALUE: Final = (16 << 20) - HEADROOM
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,10 @@ class Ways:
         self._private = route.kind.unknown.private
         self._placer = Placer(route.kind)
 
-        def most(frame_type: FrameType) -> int:
+        def most(frame_type: FrameType) -> tuple[int, str | None]:
             topics = route.topics.get(frame_type.type, ())
-            return min((limits.get(topic, max_value) for topic, _ in topics), default=max_value)
+            known = [(max(limits[topic] - len(framing), 0), topic) for topic, framing in topics if topic in limits]
+            return min((each for each in known if each[0] < max_value), default=(max_value, None))
 
         self._known = {
             name: Way(
@@ -137,7 +142,7 @@ class Ways:
                 Codec(frame_type),
                 envelope.decode,
                 seq_scope=seq_scope,
-                max_value=most(frame_type),
+                most=most(frame_type),
             )
             for name, frame_type in route.kind.types.items()
         }
@@ -165,13 +170,17 @@ class Ways:
             codec,
             envelope.decode,
             seq_scope=seq_scope,
-            max_value=most(route.kind.unknown),
+            most=most(route.kind.unknown),
         )
         self._unknown = {UNKNOWN: self._make(UNKNOWN)}
 
     def all(self) -> list[Way]:
         """The ways of all types seen so far, and of those that the schemas know."""
         return [*self._known.values(), *self._unknown.values()]
+
+    def heeds(self, topic: str) -> bool:
+        """Whether it knows how large a record this topic takes: one of its frames, or of its dead letters."""
+        return topic == self.dead_letters or any(topic == each for way in self.all() for each, _ in way.topics)
 
     @property
     def lost(self) -> Way:
@@ -223,7 +232,8 @@ class Ways:
     ) -> Sighting:
         """What the window must know of a frame that was read. text: the canonical form of its payload."""
         if len(raw) > way.large and (size := len(way.encode(meta, data))) > way.max_value:
-            raise BadFrame("too_large", f"a record of {size} bytes is larger than its topic takes")
+            what = f"topic {way.smallest}" if way.smallest else "its topic"
+            raise BadFrame("too_large", f"a record of {size} bytes is larger than {what} takes", topic=way.smallest)
 
         content = _hash(text, way.seed)
         own = way.entity(meta, data)
@@ -330,12 +340,14 @@ class Way:
         envelope: Callable[[bytes], Envelope],
         *,
         seq_scope: str,
-        max_value: int,
+        most: tuple[int, str | None],
     ) -> None:
-        """name: the type as the gateway sends it. envelope: reads that of a frame. max_value: largest record value (bytes) that its topics take."""
-        self.max_value = max_value
+        """name: the type as the gateway sends it. envelope: reads that of a frame. most: largest payload (bytes) that its topics take,
+        and the one that takes no more.
+        """  # noqa: D205
+        self.max_value, self.smallest = most
         #: Frames longer than this (bytes) might make a record larger than that.
-        self.large = max_value // 2
+        self.large = self.max_value // 2
         self.codec = codec
         self.envelope = envelope
         #: Full name of the record; whether frames are told apart by their content too.

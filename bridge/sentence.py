@@ -45,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
 def judge(status: Mapping[str, Any]) -> list[Finding]:
     """What there is to say of a bridge with this status (`bridge.overview`); the first is the sentence. Never empty."""
     found = sorted(
-        (*_lanes(status), *_gateways(status), *_journal(status), *_frames(status), *_rest(status)),
+        (*_lanes(status), *_gateways(status), *_journal(status), *_refusals(status), *_frames(status), *_rest(status)),
         key=lambda each: _ORDER.index(each.level),
     )
     return found or [_good(status)]
@@ -56,7 +56,9 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[Finding]:
     if service := status.get("waiting"):
         runbook = "FeedbridgeRegistryDown" if service == "registry" else "FeedbridgeNoCommits"
         name = "the schema registry" if service == "registry" else "Kafka"
-        yield Finding(BAD, f"Nothing is published yet: {name} does not answer. {_SAFE}", runbook)
+        why = next((str(lane["trouble"]) for lane in lanes if lane.get("trouble")), "")
+        why = f": {_end(why.removeprefix(f'{service}: '))}" if why.startswith(f"{service}: ") else "."
+        yield Finding(BAD, f"Nothing is published yet: {name} does not answer{why} {_SAFE}", runbook)
         return
     troubled = [lane for lane in lanes if lane.get("trouble")]
     started = all("since" in lane for lane in lanes)
@@ -74,8 +76,10 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[Finding]:
         since = max((lane["last_commit"] for lane in stuck if lane.get("last_commit")), default=None)
         when = f" since {_moment(since, now)}" if since else ""
         trouble = str(stuck[0].get("trouble") or "")
-        if not trouble or "kafka" in trouble.lower():
+        if not trouble:
             text = f"Nothing is committed to Kafka{when}: it does not answer. {_SAFE}"
+        elif trouble.startswith(_KAFKA):
+            text = f"Nothing is committed to Kafka{when}: {_end(trouble.removeprefix(_KAFKA))} {_SAFE}"
         else:
             text = f"Nothing is published{_which(stuck, lanes)}{when}: {_end(trouble)} {_SAFE}"
         yield Finding(BAD, text, "FeedbridgeNoCommits")
@@ -87,6 +91,10 @@ def _lanes(status: Mapping[str, Any]) -> Iterator[Finding]:
 #: Counts of what is more than a keep-alive.
 _SOMETHING: Final = ("published", "duplicates", "unchanged", "dead_letters")
 _SAFE: Final = "What comes waits in the journal."
+#: How an error of Kafka begins.
+_KAFKA: Final = "kafka: "
+#: Why dead letters are made that `_refusals` tells of.
+_REFUSED: Final = frozenset({"too_large", "refused_by_kafka"})
 
 
 def _gateways(status: Mapping[str, Any]) -> Iterator[Finding]:
@@ -122,6 +130,27 @@ def _journal(status: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(WARNING, f"The journal is more than {FILLING:.0%} full.", "FeedbridgeJournalFilling")
 
 
+def _refusals(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Topics that do not take what they should, the worst first; lanes are one."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in (each for lane in status["lanes"] for each in lane.get("refusals", ())):
+        if status["now"] - each["at"] < LATELY:
+            known = found.get(each["topic"])
+            found[each["topic"]] = {**each, "frames": each["frames"] + (known["frames"] if known else 0)}
+    for each in sorted(found.values(), key=lambda each: (-each["frames"], each["topic"])):
+        limit = f"of more than {each['limit']:,} bytes" if each["limit"] else "that are too large"
+        if each["size"]:
+            what, mend = limit, "Raise max.message.bytes of that topic"
+        else:
+            what, mend = f"({each['why'].removeprefix('Broker: ')})", "See what the topic's settings ask of records"
+        became = "became a dead letter" if each["frames"] == 1 else "became dead letters"
+        yield Finding(
+            WARNING,
+            f"Topic {each['topic']} refuses records {what}: {_about(each['frames'])} {became}. {mend}.",
+            "FeedbridgeDeadLetters",
+        )
+
+
 def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
     now = status["now"]
     gaps = status.get("gaps", ())
@@ -139,7 +168,12 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
         elif gap["state"] == "open":
             why = f"Frames of {gap['gateway']} may be missing since {_moment(gap['since'], now)}"
             yield Finding(WARNING, f"{why} ({_words(gap['cause'])}).", "FeedbridgeGapOpened")
-    letters = [each for each in status.get("dead_letters", ()) if now - each["at"] < LATELY]
+    told = any(lane.get("refusals") for lane in status["lanes"])
+    letters = [
+        each
+        for each in status.get("dead_letters", ())
+        if now - each["at"] < LATELY and not (told and each["reason"] in _REFUSED)
+    ]
     for gateway in dict.fromkeys(each["gateway"] for each in letters):
         mine = next(each for each in letters if each["gateway"] == gateway)
         where = f" at {mine['path']}" if mine.get("path") else ""
@@ -182,6 +216,14 @@ def _which(lanes: Sequence[Mapping[str, Any]], of: Sequence[object]) -> str:
 def _list(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _about(frames: int) -> str:
+    """So many frames, roughly: the words must not change with each."""
+    if frames < 10:  # noqa: PLR2004 - digits
+        return f"{frames} frame{'s' if frames > 1 else ''}"
+    step = 10 ** (len(str(frames)) - 1)
+    return f"{'more than ' if frames % step else ''}{frames // step * step:,} frames"
 
 
 def _words(code: str) -> str:

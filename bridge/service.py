@@ -32,7 +32,7 @@ from bridge.gateways.gateway import Outside
 from bridge.grounds import Grounds
 from bridge.intake import Intake
 from bridge.journals import Journals
-from bridge.lane import ACTIVE, RECOVERING, Lane, Parts
+from bridge.lane import ACTIVE, RECOVERING, Lane
 from bridge.lanes import Router, roles
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
@@ -42,13 +42,15 @@ from bridge.ops.census import Census
 from bridge.ops.metrics import Metrics
 from bridge.ops.tally import Tally
 from bridge.overview import overview
-from bridge.pipeline import MAX_VALUE, Pipeline
+from bridge.parts import Parts
+from bridge.pipeline import Pipeline
 from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner
 from bridge.publisher import GivenUp, Publisher
 from bridge.recovery import GapWriter, Outages
+from bridge.refusal import Refusals
 from bridge.revival import Revival
-from bridge.route import Route, Ways
+from bridge.route import MAX_VALUE, Route, Ways
 from bridge.topics import Role
 
 if TYPE_CHECKING:
@@ -433,11 +435,17 @@ class Service:
         topic = topics.own_name(self.config, Role.GAPS)
         return GapWriter(topic, framing[topic, "gap"], self._catalog.own("gap"), events=Events.of(self.config))
 
-    def _publisher(self, lane: int, waiting: Callable[[str | None], None], give_up: Callable[[], bool]) -> Publisher:
+    def _publisher(
+        self,
+        lane: int,
+        waiting: Callable[[str | None], None],
+        give_up: Callable[[], bool],
+        largest: int | None = None,
+    ) -> Publisher:
         reports = kafka.Reports()
         name = topics.transactional_id(self.config, lane)
         return Publisher(
-            kafka.producer(self.config, transactional_id=name, lane=lane, reports=reports),
+            kafka.producer(self.config, transactional_id=name, lane=lane, reports=reports, largest=largest),
             transactional_id=name,
             reports=reports,
             waiting=waiting,
@@ -475,12 +483,13 @@ class Service:
             )
 
         first = memory()
+        refusals = Refusals(found.limits, ask=lambda names: grounds.limits(config, names))
         pipeline = Pipeline(
             self._routes(found.framing),
             memory=first,
             outages=outages(first),
             seq_scope=config.dedupe.seq_scope,
-            limits=found.limits,
+            limits=refusals.limits,
             events=Events.of(config),
             revival=Revival(topic=topics.own_name(config, Role.REQUESTS), lane=number, lanes=config.lanes.count),
         )
@@ -499,7 +508,8 @@ class Service:
                 links=Linker(config.topics.prefix).links,
                 memory=memory,
                 outages=outages,
-                publisher=lambda waiting, give_up: self._publisher(number, waiting, give_up),
+                publisher=lambda waiting, give_up: self._publisher(number, waiting, give_up, refusals.largest),
+                refusals=refusals,
                 reader=lambda: self._reader(number),
                 others=lambda: {each: self._reader(each) for each in range(found.partitions) if each != number},
                 now=self._now,

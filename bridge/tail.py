@@ -239,6 +239,8 @@ _DEAD_LETTERS: Final = ".dead-letters"
 _POLL: Final = 0.2
 #: Seconds of one try of a request.
 _TRY: Final = 5.0
+#: The same for the first request, before which it is not known whether anybody answers at all.
+_ASK: Final = 1.0
 
 _Place: TypeAlias = tuple[str, int]
 
@@ -264,7 +266,7 @@ class _Reader:
         self._clock = clock
 
     def partitions(self, topics: Sequence[str], *, skip_missing: bool) -> list[_Place]:
-        found = self._call(lambda: self._client.list_topics(timeout=_TRY)).topics
+        found = self._call(lambda: self._client.list_topics(timeout=_ASK)).topics
         missing = [topic for topic in topics if topic not in found]
         if missing and (not skip_missing or len(missing) == len(topics)):
             # Of all topics the user is told those that it may see; asked for one by name, whether it may see that.
@@ -354,17 +356,18 @@ class _Reader:
 
     def _call(self, request: Callable[[], _T]) -> _T:
         """Ask before anything is assigned; again where the answer may pass, such as a leader that has just moved."""
-        until = self._clock() + self._patience
+        began = self._clock()
         while True:
             try:
                 return request()
             except KafkaException as error:
                 hear(self._client, wait=_POLL)
                 verdict = self._reports.classify(error)
+                tried = self._clock() - began
                 if (
                     not isinstance(verdict, Unreachable)
-                    or self._reports.final
-                    or self._clock() >= until
+                    or self._reports.enough(tried)
+                    or tried >= self._patience
                     or self._stop()
                 ):
                     raise verdict from error

@@ -203,8 +203,7 @@ def words(config: Config, place: Place) -> str:
 def ways_of(config: Config, gateway: str) -> Ways:
     """What reads the frames of a gateway, by the schemas that are installed."""
     from bridge import grounds, topics
-    from bridge.pipeline import MAX_VALUE
-    from bridge.route import Ways
+    from bridge.route import MAX_VALUE, Ways
 
     catalog = load_catalog()
     routes = grounds.routes(config, catalog, topics.plan(config, catalog), {})

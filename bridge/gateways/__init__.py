@@ -54,7 +54,7 @@ def _load(entry: EntryPoint) -> type[Gateway]:
 
     try:
         gateway: Any = entry.load()
-    except Exception as error:
+    except Exception as error:  # whatever the import of somebody else's code raises: the configuration names it
         raise _unusable(entry, f"{type(error).__name__}: {error}") from error
     if not (isinstance(gateway, type) and issubclass(gateway, Gateway)):
         raise _unusable(entry, "it is no subclass of bridge.gateways.gateway.Gateway")

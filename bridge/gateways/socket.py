@@ -248,7 +248,7 @@ class Socket:
             )
         except Declined as declined:
             return of_status(declined, now=self._outside.wall() / 1000, absent=self.dialect.absent)
-        except Exception as error:
+        except Exception as error:  # `of_error` says which of all that a handshake may raise are endings
             ending = of_error(error, host=host)  # what it does not know by name is a bug and goes on
             if ending is None:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -102,33 +103,57 @@ def test_a_successor_fences_and_the_old_one_publishes_nothing(
     assert values(kafka.bootstrap, ledger) == [b"a", b"b"]
 
 
-def test_a_record_that_the_broker_refuses_aborts_and_is_found(
+def test_records_that_are_too_large_are_found_in_one_transaction(
     kafka: Kafka, topics: tuple[str, str], make: Make
 ) -> None:
-    """The rest of the batch is not lost with it, and nothing is doubled by the search."""
+    """The smallest that is refused, of records in the order of their sizes; nothing is doubled by the search."""
     data, ledger = topics
     publisher = make()
     publisher.fence()
-    noise = Random(1).randbytes(50_000)
-    batch = [record(data, b"1"), record(data, noise), record(data, b"3")]
+    chance = Random(1)
+    batch = [record(data, chance.randbytes(size)) for size in (1, 18_000, 30_000, 50_000)]
     with pytest.raises(Aborted) as aborted:
         publisher.commit(batch, record(ledger, b"a"), 0)
     assert aborted.value.poison
     assert aborted.value.code == KafkaError.MSG_SIZE_TOO_LARGE
     searching = make()
     searching.fence()
-    found = searching.culprit(batch)
-    assert found is not None
-    assert found[0] == 1
+    assert searching.first_refused(batch) == 2
+    searching = make()
+    searching.fence()
+    assert searching.first_refused(batch[:2]) is None
     fresh = make()
     fresh.fence()
-    fresh.commit([batch[0], batch[2]], record(ledger, b"b"), 0)
-    assert values(kafka.bootstrap, data) == [b"1", b"3"]
+    fresh.commit(batch[:2], record(ledger, b"b"), 0)
+    assert values(kafka.bootstrap, data) == [each.value for each in batch[:2]]
     assert values(kafka.bootstrap, ledger) == [b"b"]
 
 
+def test_a_record_that_is_refused_for_its_time_is_told_from_its_batch(
+    kafka: Kafka, topic_prefix: str, make: Make
+) -> None:
+    """Kafka's answer alone does not: one invalid record of a batch fails all of it."""
+    name = f"{topic_prefix}timed"
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    timed = NewTopic(name, num_partitions=1, config={"message.timestamp.before.max.ms": "3600000"})
+    admin.create_topics([timed])[name].result(timeout=30)
+    now = time.time_ns() // 1_000_000
+    batch = [Record(name, b"k", b"%d" % number, [], now) for number in range(100)]
+    batch[50] = Record(name, b"k", b"late", [], now - 7_200_000)
+    publisher = make()
+    publisher.fence()
+    with pytest.raises(Aborted) as aborted:
+        publisher.commit(batch, batch[0], 0)
+    assert aborted.value.poison
+    assert not any(each.certain for each in aborted.value.refused)
+    searching = make()
+    searching.fence()
+    assert {each.value for each in searching.refusals(batch)} == {b"late"}
+    assert values(kafka.bootstrap, name) == []
+
+
 def test_a_record_larger_than_the_client_takes_aborts_too(kafka: Kafka, topics: tuple[str, str], make: Make) -> None:
-    """The client refuses it before it is sent: the same answer."""
+    """The client refuses it before it is sent: the same answer, which names it."""
     data, ledger = topics
     publisher = make()
     publisher.fence()
@@ -136,9 +161,10 @@ def test_a_record_larger_than_the_client_takes_aborts_too(kafka: Kafka, topics: 
     with pytest.raises(Aborted) as aborted:
         publisher.commit(batch, record(ledger, b"a"), 0)
     assert aborted.value.poison
-    found = publisher.culprit(batch)
-    assert found is not None
-    assert found[0] == 1
+    assert [each.value for each in aborted.value.refused] == [batch[1].value]
+    searching = make()
+    searching.fence()
+    assert searching.first_refused(batch) == 1
     assert values(kafka.bootstrap, data) == []
 
 

@@ -434,7 +434,7 @@ class TestBadInput:
                 limit_topic(kafka, f"{topic_prefix}cs2.scoreboard.frame", limit=4000)
                 sim.accept()
                 await pass_all(script, bridge)
-        await self.put_aside(judge, raw, "refused_by_kafka")
+        await self.put_aside(judge, raw, "too_large")
         assert await judge.expect([one for one in sim.sent if one.raw != raw]) > 100
 
     @staticmethod

@@ -30,11 +30,13 @@ _FENCES: Final = frozenset({KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUC
 class Message:
     """What a consumer hands out, and a delivery report is about."""
 
-    def __init__(self, stored: Stored | None, error: KafkaError | None = None, topic: str | None = None) -> None:
-        """stored: None where it is an error."""
+    def __init__(
+        self, stored: Stored | None, error: KafkaError | None = None, sent: dict[str, Any] | None = None
+    ) -> None:
+        """stored: None where it is an error. sent: what a report is about."""
         self._stored = stored
         self._error = error
-        self._topic = topic
+        self._sent = sent or {}
 
     def error(self) -> KafkaError | None:
         """The error it is, if it is one."""
@@ -42,8 +44,17 @@ class Message:
 
     def value(self) -> bytes:
         """The value."""
-        assert self._stored is not None
+        if self._stored is None:
+            return bytes(self._sent["value"])
         return self._stored.value
+
+    def key(self) -> bytes:
+        """The key of what was sent."""
+        return bytes(self._sent["key"])
+
+    def partition(self) -> int:
+        """The partition of what was sent."""
+        return int(self._sent["partition"])
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The headers."""
@@ -57,7 +68,7 @@ class Message:
 
     def topic(self) -> str | None:
         """Its topic."""
-        return self._topic
+        return self._sent.get("topic")
 
 
 class _Client:
@@ -242,7 +253,7 @@ class Producer(_Client):
             if denied.code not in _FENCES:
                 refused = next(each for each in batch if not each["taken"])
                 report = refused["report"] or self._reports.delivered
-                report(KafkaError(denied.code), Message(None, topic=refused["topic"]))
+                report(KafkaError(denied.code), Message(None, sent=refused))
         except KafkaException:
             if self._process.world.now - self._since > MESSAGE_TIMEOUT:
                 self._queue = []

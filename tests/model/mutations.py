@@ -16,6 +16,7 @@ from bridge.errors import Restart
 from bridge.journal import Journal
 from bridge.journals import Journals
 from bridge.ledger import FIRST, PLAN, READY, Memory
+from bridge.parts import Parts
 from bridge.pipeline import Pipeline
 from bridge.publisher import Aborted, Publisher
 from tests.model import clients, faults
@@ -61,7 +62,7 @@ def _publish_before_reading(_: Any) -> Any:
         made, memory, pending = rest
         parts = self._parts
         made.fence()
-        made.commit([], self._entry_record(kind=FIRST, nonce="mutant"), parts.lane)
+        made.commit([], parts.entry(kind=FIRST, nonce="mutant"), parts.lane)
         self._memory, self._outages = memory, parts.outages(memory)
         parts.pipeline.adopt(memory, self._outages, pending.handover())
         self._position = pending.first
@@ -112,7 +113,7 @@ def _without_hashes(entry_record: Any) -> Any:
     """One entry in four tells nothing of its frames."""
 
     def mutant(self: Any, *, kind: str, **fields: Any) -> Any:
-        if fields.get("codes") and self._parts.chance() < 0.25:
+        if fields.get("codes") and self.chance() < 0.25:
             fields |= {"codes": b"", "hashes": b""}
         return entry_record(self, kind=kind, **fields)
 
@@ -436,7 +437,7 @@ MUTATIONS: Final = (
     Mutation("read before the fence only", _wrap(lane.Lane, "_take_over", _read_before_fence), _TAKEOVERS),
     Mutation("trim the journal before the commit", _wrap(lane.Lane, "_next_batch", _trim_before_commit), _KILLS),
     Mutation("trim the journal when a commit failed", _wrap(lane.Lane, "_commit", _claim_before_commit), _ERRORS),
-    Mutation("lose the hashes of an entry", _wrap(lane.Lane, "_entry_record", _without_hashes)),
+    Mutation("lose the hashes of an entry", _wrap(Parts, "entry", _without_hashes)),
     Mutation("lose a ledger entry", _wrap(Publisher, "commit", _no_entry)),
     Mutation("send again after a commit without answer", _wrap(Publisher, "commit", _again_after_time_out), _ANSWERS),
     Mutation("take an abort for a commit", _wrap(Publisher, "commit", _abort_is_commit), _ERRORS),
@@ -450,7 +451,7 @@ MUTATIONS: Final = (
     ),
     Mutation("tick off frames that were not shown", _wrap(standby.Pending, "show", _ticks_too_much), _CUTS),
     Mutation("publish superseded states", _wrap(standby.Pending, "handover", _keeps_superseded), _CUTS),
-    Mutation("say nothing of when states were made", _wrap(lane.Lane, "_entry_record", _without_orders), _CUTS),
+    Mutation("say nothing of when states were made", _wrap(Parts, "entry", _without_orders), _CUTS),
     Mutation("publish older states behind newer ones", _wrap(standby.Pending, "_is_behind", _newer_is_older), _CUTS),
     Mutation("take no frame after a takeover for an old one", _wrap(Pipeline, "adopt", _trusting), _SLOW_LINES),
     Mutation("publish by an old plan of lanes", _wrap(plan.Course, "hear", _stays), _PLANS),

@@ -17,8 +17,7 @@ from bridge.codec import SINGLE_OBJECT, fingerprint
 from bridge.dedupe import TRIPLE
 from bridge.frame import STREAM, Disposition, Frame
 from bridge.ledger import FIRST, PLAN, READY
-from bridge.pipeline import MAX_VALUE
-from bridge.route import Ways
+from bridge.route import MAX_VALUE, Ways
 from tests.model import schemas
 from tests.model.service import DEAD_LETTERS, GAPS, LEDGER, entry_codec, route
 from tests.model.world import EPOCH

@@ -11,17 +11,18 @@ from bridge.dedupe import Window
 from bridge.errors import BridgeError
 from bridge.journal import Journal
 from bridge.journals import Journals
-from bridge.lane import Lane, Parts
+from bridge.lane import Lane
 from bridge.lanes import Router
 from bridge.ledger import EntryCodec, Memory
 from bridge.ledger_reader import LedgerReader
 from bridge.link import Linker
-from bridge.pipeline import MAX_VALUE, Pipeline
+from bridge.parts import Parts
+from bridge.pipeline import Pipeline
 from bridge.plan import Outdated, Plan
 from bridge.planner import Means, Planner
 from bridge.publisher import GivenUp, Publisher
 from bridge.recovery import GapWriter, Outages
-from bridge.route import Route, Ways
+from bridge.route import MAX_VALUE, Route, Ways
 from tests.model import clients, schemas
 from tests.model.outside import Current
 

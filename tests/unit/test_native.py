@@ -335,16 +335,16 @@ def test_whole_batches_are_what_python_makes_of_them(some: list[Frame], size: in
         try:
             made.adopt(memory, outages, journal="j")
             made._wary_until = NOW + 1 if wary else 0
-            made._events = Events("main") if keep else None
+            made._burial._events = Events("main") if keep else None
             if some[0].raw == b"rubbish":
-                made.poisoned = {0: ("internal_error", "x")}
+                made.poisoned[0] = ("internal_error", "x")
             batches = [
                 said(made.process(at, some[at : at + size], NOW + at * 3000)) for at in range(0, len(some), size)
             ]
         finally:
             native.extension = kept
-            made.poisoned = {}
-            made._events = None
+            made.poisoned.clear()
+            made._burial._events = None
         window = memory.window
         state = [window._seen, window._variants, window._contents, [*window._last.items()]]
         slices = [(each.start, each.end, each.identities, each.contents) for each in (*window._slices, window._slice)]

@@ -105,6 +105,10 @@ class Recording:
         """See the client."""
         self._called("abort")
 
+    def poll(self, _timeout: float) -> int:
+        """Nothing to report."""
+        return 0
+
     def _called(self, call: str) -> None:
         self.calls.append(call)
         if (failure := self._failing.pop(call.replace(" ", "_"), None)) is not None:
@@ -114,6 +118,22 @@ class Recording:
 def record(value: bytes, topic: str = "t") -> Record:
     """A record that is told by its value."""
     return Record(topic, b"key", value, [], 1)
+
+
+class Sent:
+    """What a delivery report is about."""
+
+    def __init__(self, value: bytes, topic: str, partition: int) -> None:
+        """See the client."""
+        self.value = lambda: value
+        self.key = lambda: b"key"
+        self.topic = lambda: topic
+        self.partition = lambda: partition
+
+
+def message(value: bytes, topic: str = "t", partition: int = 0) -> Any:
+    """As the client's."""
+    return Sent(value, topic, partition)
 
 
 ENTRY = record(b"entry", "ledger")
@@ -181,7 +201,7 @@ class TestSending:
         client = Recording(t_2=error(KafkaError._STATE))
         lane = publisher(client, reports)
         lane.send([record(b"1")])
-        reports._refused = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), "t"
+        reports.delivered(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), message(b"1"))
         lane.send([record(b"1"), record(b"2")])
         with pytest.raises(Aborted) as aborted:
             lane.commit([record(b"1"), record(b"2")], ENTRY, 0)
@@ -228,8 +248,7 @@ class Refusing:
             raise error(KafkaError._STATE)
         self.taken.append(topic)
         if self.refused:
-            message: Any = type("Message", (), {"topic": lambda _: topic})()
-            self.reports.delivered(KafkaError(KafkaError.INVALID_RECORD), message)
+            self.reports.delivered(KafkaError(KafkaError.INVALID_RECORD), message(b"v", topic))
 
     def poll(self, _timeout: float) -> int:
         """Nothing to report."""
@@ -280,3 +299,81 @@ def test_a_refusal_is_told_also_where_the_next_record_meets_it() -> None:
     with pytest.raises(Aborted) as aborted:
         commit(refused=True)
     assert aborted.value.poison
+
+
+def blamed(*reports: tuple[int, Any]) -> Aborted:
+    """What a commit says that failed with these delivery reports."""
+    told = kafka.Reports()
+    client = Recording(commit=error(KafkaError.INVALID_TIMESTAMP, abort=True))
+    lane = publisher(client, told)
+    lane.send([record(b"1"), record(b"2"), record(b"3")])
+    for code, about in reports:
+        told.delivered(KafkaError(code), about)
+    with pytest.raises(Aborted) as aborted:
+        lane.commit([record(b"1"), record(b"2"), record(b"3")], ENTRY, 0)
+    return aborted.value
+
+
+class TestBlame:
+    """Of a batch that fails as a whole the records that are to blame are told from the others."""
+
+    def test_where_the_client_names_the_others_all_that_it_blames_are_to_blame(self) -> None:
+        """It does so where several records of a batch are invalid; the transaction's error says in what."""
+        aborted = blamed(
+            (KafkaError.INVALID_RECORD, message(b"1")),
+            (KafkaError._INVALID_DIFFERENT_RECORD, message(b"2")),
+            (KafkaError.INVALID_RECORD, message(b"3")),
+            (KafkaError._PURGE_QUEUE, message(b"4")),
+        )
+        assert aborted.poison
+        assert [(each.value, each.certain, each.why) for each in aborted.refused] == [
+            (b"1", True, "Broker: Invalid timestamp"),
+            (b"3", True, "Broker: Invalid timestamp"),
+        ]
+
+    def test_where_it_blames_a_whole_batch_nobody_knows(self) -> None:
+        """One record of it may be to blame; a batch of one record is that record."""
+        whole = blamed(*((KafkaError.INVALID_TIMESTAMP, message(value)) for value in (b"1", b"2", b"3")))
+        assert [each.certain for each in whole.refused] == [False] * 3
+        [single] = blamed((KafkaError.INVALID_TIMESTAMP, message(b"2"))).refused
+        assert (single.topic, single.key, single.value, single.certain) == ("t", b"key", b"2", True)
+
+    def test_what_is_told_of_one_partition_is_not_told_of_another(self) -> None:
+        """Each partition has batches of its own."""
+        aborted = blamed(
+            (KafkaError.INVALID_RECORD, message(b"1", partition=0)),
+            (KafkaError._INVALID_DIFFERENT_RECORD, message(b"2", partition=0)),
+            (KafkaError.INVALID_RECORD, message(b"3", partition=1)),
+        )
+        assert [(each.value, each.certain) for each in aborted.refused] == [(b"1", True), (b"3", False)]
+
+    def test_a_record_that_was_late_is_not_to_blame(self) -> None:
+        """It may be tried again."""
+        aborted = blamed((KafkaError._MSG_TIMED_OUT, message(b"1")))
+        assert not aborted.poison
+        assert not aborted.refused
+
+
+def test_a_commit_does_not_wait_for_what_was_sent_behind_a_refused_record() -> None:
+    """The client tries that again for as long as a record may take."""
+    told = kafka.Reports()
+
+    class Stuck(Recording):
+        """Its commit never ends."""
+
+        def commit_transaction(self, _timeout: float) -> None:
+            """Time out."""
+            self._called("commit")
+            told.delivered(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), message(b"1"))
+            raise error(KafkaError._TIMED_OUT, retriable=True)
+
+        def abort_transaction(self, timeout: float) -> None:
+            """Time out too."""
+            super().abort_transaction(timeout)
+            raise error(KafkaError._TIMED_OUT, retriable=True)
+
+    client = Stuck()
+    with pytest.raises(Aborted) as aborted:
+        publisher(client, told).commit([record(b"1")], ENTRY, 0)
+    assert aborted.value.poison
+    assert client.calls == ["begin", "t 1", "ledger entry", "commit", "abort"]

@@ -14,6 +14,12 @@ MINUTE: Final = 60_000
 ME, OTHER = "a" * 32, "b" * 32
 
 
+def refusal(**differs: Any) -> dict[str, Any]:
+    """A topic that refuses records."""
+    found = {"topic": "cs2.event.kill", "why": "Broker: Message size too large", "limit": 2000, "size": True}
+    return {**found, "frames": 1, "at": NOW - 1000, **differs}
+
+
 def gateway(name: str = "cs2", **changes: Any) -> dict[str, Any]:
     """One that is well."""
     return {
@@ -116,21 +122,21 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         "no kafka at the start",
         {"waiting": "kafka", "lanes": [{"lane": 0, "role": "recovering", "trouble": "kafka: away"}]},
         BAD,
-        f"Nothing is published yet: Kafka does not answer. {SAFE}",
+        f"Nothing is published yet: Kafka does not answer: away. {SAFE}",
         "NoCommits",
     ),
     (
         "no registry at the start",
         {"waiting": "registry", "lanes": [{"lane": 0, "role": "recovering", "trouble": "registry: away"}]},
         BAD,
-        f"Nothing is published yet: the schema registry does not answer. {SAFE}",
+        f"Nothing is published yet: the schema registry does not answer: away. {SAFE}",
         "RegistryDown",
     ),
     (
         "kafka gone",
-        {"lanes": [lane(trouble="Kafka: no broker answers", last_commit=NOW - 30_000)]},
+        {"lanes": [lane(trouble="kafka: no broker answers", last_commit=NOW - 30_000)]},
         BAD,
-        f"Nothing is committed to Kafka since 07:59:30 UTC: it does not answer. {SAFE}",
+        f"Nothing is committed to Kafka since 07:59:30 UTC: no broker answers. {SAFE}",
         "NoCommits",
     ),
     (
@@ -146,6 +152,44 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         BAD,
         f"Nothing is published in lane 1: another plan has begun. {SAFE}",
         "NoCommits",
+    ),
+    (
+        "a topic that takes too little",
+        {
+            "lanes": [
+                lane(refusals=[refusal(frames=1200)]),
+                lane(1, refusals=[refusal(frames=1200), refusal(topic="old", at=NOW - 20 * MINUTE)]),
+            ],
+            "dead_letters": [
+                {"at": NOW - 1000, "gateway": "cs2", "type": "event.kill", "reason": "too_large", "path": None}
+            ],
+        },
+        WARNING,
+        (
+            "Topic cs2.event.kill refuses records of more than 2,000 bytes: more than 2,000 frames became dead letters. "
+            "Raise max.message.bytes of that topic."
+        ),
+        "DeadLetters",
+    ),
+    (
+        "a topic whose limit can't be seen",
+        {"lanes": [lane(refusals=[refusal(limit=None)])]},
+        WARNING,
+        (
+            "Topic cs2.event.kill refuses records that are too large: 1 frame became a dead letter. "
+            "Raise max.message.bytes of that topic."
+        ),
+        "DeadLetters",
+    ),
+    (
+        "a topic that is particular",
+        {"lanes": [lane(refusals=[refusal(limit=None, size=False, why="Broker: Invalid timestamp", frames=20)])]},
+        WARNING,
+        (
+            "Topic cs2.event.kill refuses records (Invalid timestamp): 20 frames became dead letters. "
+            "See what the topic's settings ask of records."
+        ),
+        "DeadLetters",
     ),
     (
         "recovering",
