@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import textwrap
 import time
@@ -16,7 +15,7 @@ import click
 
 from bridge.commands.command import Group, config_option, json_option, load, load_catalog
 from bridge.commands.progress import progress_bar
-from bridge.commands.reading import decoder_of
+from bridge.commands.reading import decoder_of, width
 from bridge.errors import BadData
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _PLACE: Final = re.compile(r"(.+)\[(\d+)\]@(\d+)")
 #: Between words to the progress bar, in records.
 _OFTEN: Final = 200
-#: Width of lines where there is no terminal.
-_WIDE: Final = 10_000
 
 
 @click.group("dead-letters", cls=Group)
@@ -142,7 +139,7 @@ def dead_letters_show(*, place: str, path: Path, raw: bool, as_json: bool) -> No
         return
     rows = [(name, value) for name, value in _described(config, letter, diagnosis) if value]
     for name, value in rows:
-        first, *more = textwrap.wrap(value, _width() - 10) or [""]
+        first, *more = textwrap.wrap(value, width() - 10) or [""]
         terminal.line(f"{name:<9} {first}")
         for each in more:
             terminal.line(f"{'':<9} {each}")
@@ -235,12 +232,8 @@ def _tell(found: dict[str, Any]) -> None:
     blame = f"{found['path']}: {found['detail']}" if found["path"] else str(found["detail"] or "")
     about = f"{found['type'] or 'no type'}, gateway {found['gateway']}, key {found['key']}, {found['bytes']:,} bytes"
     for text, indent in ((head, ""), (blame, "  "), (about, "  ")):
-        for line in textwrap.wrap(text, _width(), initial_indent=indent, subsequent_indent="  "):
+        for line in textwrap.wrap(text, width(), initial_indent=indent, subsequent_indent="  "):
             terminal.line(line)
-
-
-def _width() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
 
 
 def _diagnosis(config: Config, letter: Laid) -> Diagnosis:

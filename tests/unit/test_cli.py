@@ -735,16 +735,18 @@ def test_what_is_to_be_filled_must_be_said(words: list[str], why: str, run: Run,
 def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest record of each; those that are asked for."""
     records = [
-        gap(0, to=None, state="open"), gap(1, to=None, state="open"), gap(0, to=125_000, state="partly"),
+        gap(0, to=None, state="open"), gap(1, to=None, state="open"),
+        gap(0, to=125_000, state="partly") | {"how": "settlements over REST; no rounds"},
         gap(2, to=400, state="lost", gateway="other"),
     ]  # fmt: skip
     monkeypatch.setattr(bridge.tail, "tail", lambda *_, **__: (replace(RECORD, data=each) for each in records))
     code, out, _ = run("gaps", "list", "-c", config)
     assert code == 0
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["connection", "lane", "from", "to", "lasted", "cause", "state", "rec", "sup"]
-    assert rows[1] == ["cs2/list", "0", "05-10", "12:00:00", "12:02:05", "2m05s", "disconnect", "partly", "3", "0"]
-    assert [row[0] for row in rows[1:]] == ["cs2/list", "cs2/list", "other/list"]
+    assert rows[0] == ["from", "to", "lasted", "cause", "state", "id"]
+    assert rows[1] == ["05-10", "12:00:00", "12:02:05", "2m05s", "disconnect", "partly", "cs2/list/0"]
+    assert out.splitlines()[2] == "  3 records published late; settlements over REST; no rounds"
+    assert [row[-1] for row in rows[1::2]] == ["cs2/list/0", "cs2/list/1", "other/list/2"]
     found = [json.loads(line) for line in run("gaps", "list", "-c", config, "--json", "--open")[1].splitlines()]
     assert [(each["id"], each["to"]) for each in found] == [("cs2/list/1", None)]
     found = [json.loads(line) for line in run("gaps", "list", "-c", config, "--json", "cs2")[1].splitlines()]
@@ -756,6 +758,18 @@ def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch)
     ]
     assert [each["id"] for each in found] == ["cs2/list/1", "other/list/2"]
     assert run("gaps", "list", "-c", config, "nonsense")[0] == 2
+    assert run("gaps", "list", "-c", config, "--since", "2027-05-10") == (0, "none of 3 recorded gaps fits\n", "")
+
+
+def test_that_there_are_no_gaps_is_said(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence for people, by no line for programs; and what can't be read is not passed over."""
+    records: list[Seen] = []
+    monkeypatch.setattr(bridge.tail, "tail", lambda *_, **__: iter(records))
+    assert run("gaps", "list", "-c", config) == (0, "no gaps are recorded\n", "")
+    assert run("gaps", "list", "-c", config, "--json") == (0, "", "")
+    records.append(replace(RECORD, schema=None, data=None, error="no schema has the id 9"))
+    _, _, error = run("gaps", "list", "-c", config)
+    assert error == "1 records can't be read, the first is feedbridge.main.gaps[1]@12: no schema has the id 9\n"
 
 
 # status, run, simulate, demo
