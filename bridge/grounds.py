@@ -17,11 +17,11 @@ from bridge.route import Route
 from bridge.topics import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bridge.catalog import Catalog
     from bridge.config import Config
-    from bridge.topics import TopicPlan
+    from bridge.topics import TopicPlan, TopicState
 
 log = structlog.get_logger(__name__)
 
@@ -71,13 +71,17 @@ def ensure_topics(config: Config, plan: list[TopicPlan]) -> tuple[dict[str, int]
         more = f" and {counts['missing'] - 1} more" if counts["missing"] > 1 else ""
         raise ConfigError(f"topic {first}{more} missing", where="kafka", mend="run `feedbridge topics apply`")
     log.info("topics", **counts)
-    limits = {
+    ledger = next(state for state in states if state.plan.role is Role.LEDGER)
+    return limits(states), ledger.partitions or config.lanes.count
+
+
+def limits(states: Iterable[TopicState]) -> dict[str, int]:
+    """The largest record value (bytes) that each topic takes, where that can be seen."""
+    return {
         state.plan.name: min(state.limit - min(HEADROOM, state.limit // 4), MAX_VALUE)
         for state in states
         if state.limit is not None
     }
-    ledger = next(state for state in states if state.plan.role is Role.LEDGER)
-    return limits, ledger.partitions or config.lanes.count
 
 
 def topics_of(

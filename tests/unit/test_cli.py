@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import click
 import pytest
@@ -37,20 +37,25 @@ import bridge.topics
 from bridge.catalog import Catalog
 from bridge.cli import cli, main
 from bridge.commands.command import LIBRDKAFKA, Command, Group
+from bridge.config import load
+from bridge.dedupe import ORDER, TRIPLE
 from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
 from bridge.evolution import Change
 from bridge.finding import Finding
-from bridge.frame import Disposition
+from bridge.frame import REPLAY, Disposition, Frame
+from bridge.ledger import ENTRY, Entry
 from bridge.ops import logs
 from bridge.ops.redaction import redactor
 from bridge.proof import Proof
-from bridge.receipt import Place
+from bridge.receipt import MARGIN, Place, Receipts
 from bridge.registry import Difference, Registration
+from bridge.rehearsal import ways_of
+from bridge.route import Ways
 from bridge.survey import Survey
 from bridge.tail import Seen
 from bridge.topics import TopicState
 from bridge.verdict import Kind, Verdict, Violation
-from bridge.witness import Laid
+from bridge.witness import Laid, Witness
 from tests.profiling import profiled
 
 ROOT = Path(__file__).parents[2]
@@ -585,11 +590,14 @@ def test_dead_letters_are_listed(run: Run, config: str, tailed: list[dict[str, A
 
 
 @pytest.fixture
-def _laid(monkeypatch: pytest.MonkeyPatch) -> None:
+def laid(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let there be that dead letter."""
 
     class Mortuary:
-        def __init__(self, *_: Any) -> None:
+        entries: ClassVar[list[Entry]] = []
+        value = LETTER.value
+
+        def __init__(self, *_: Any, **__: Any) -> None:
             pass
 
         def __enter__(self) -> Self:
@@ -602,13 +610,27 @@ def _laid(monkeypatch: pytest.MonkeyPatch) -> None:
             """One at offset 3, nothing elsewhere."""
             [(partition, [offset])] = wanted.items()
             place = Place(gateway, partition, offset)
-            value = LETTER.value if offset == 3 else None
+            value = self.value if offset == 3 else None
             return [Laid(place=place, value=value, key="cs2", headers=LETTER.headers)]
 
+        def receipts(self) -> Receipts:
+            """None."""
+            return Receipts()
+
+        def witness(self, laid: list[Laid], receipts: Receipts, ways: Ways, *, older: bool) -> Witness:
+            """Tells of one ledger entry, where there is one."""
+            found = Witness(laid, receipts, ways)
+            for entry in self.entries:
+                found.take(entry, entry.at)
+            found.judge(-MARGIN, older=older)
+            return found
+
     monkeypatch.setattr(bridge.mortuary, "Mortuary", Mortuary)
+    monkeypatch.setattr(bridge.topics, "compare", lambda *_: [])
+    return Mortuary
 
 
-@pytest.mark.usefixtures("_laid")
+@pytest.mark.usefixtures("laid")
 def test_a_dead_letter_is_shown(run: Run, config: str) -> None:
     """Why it is one, what would come of it now, and its bytes, which are in no way obeyed; a place without one is bad data."""
     shown = run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3")[1].splitlines()
@@ -619,11 +641,57 @@ def test_a_dead_letter_is_shown(run: Run, config: str) -> None:
     found = json.loads(run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3", "--json")[1])
     assert (found["now"]["reason"], found["now"]["topics"]) == ("not_json", [])
     assert base64.b64decode(found["base64"]) == LETTER.value
-    for place in ("cs2.dead-letters[0]@4", "other.dead-letters[0]@3", "nonsense"):
-        assert run("dead-letters", "show", "-c", config, place)[0] == 65
+    for place, wanted in (
+        ("cs2.dead-letters[0]@4", "`feedbridge dead-letters list` lists them"),
+        (
+            "other.dead-letters[0]@3",
+            "'other.dead-letters' is no topic of dead letters; give one of this configuration, such as ",
+        ),
+        (
+            "nonsense",
+            "'nonsense' is no place of a dead letter; give it as 'cs2.dead-letters[0]@12': topic, partition, offset",
+        ),
+        ("cs2.dead-letters:0:3", "give it as 'cs2.dead-letters[0]@12': topic, partition, offset"),
+    ):
+        code, _, error = run("dead-letters", "show", "-c", config, place)
+        assert (code, wanted in error) == (65, True), error
 
 
-@pytest.mark.usefixtures("_laid")
+def test_showing_a_dead_letter_says_what_a_replay_would(
+    run: Run, config: str, laid: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what the frame alone would be: a newer state may be published; and where that can't be known, it says so."""
+    state = {"type": "match.updated", "data": {"id": "m"}, "meta": {"ts": "2026-05-12T18:00:00.000Z", "seq": 1}}
+    laid.value = json.dumps(state).encode()
+    show = ("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3")
+
+    def now() -> str:
+        return next(line for line in run(*show)[1].splitlines() if line.startswith("now"))[10:]
+
+    assert now() == "would be published to cs2.match.updated"
+    sighting = ways_of(load(Path(config), environ={"KEY": SECRET}), Catalog.load(), "cs2").sight(
+        Frame("cs2", "", 1, REPLAY, laid.value)
+    )
+    assert sighting is not None
+    newer = Entry(
+        kind=ENTRY, instance="i", at=2, codes=bytes([sighting.traits]), orders=ORDER.pack(sighting.order(1) + 1),
+        hashes=TRIPLE.pack(1, 2, sighting.entity),
+    )  # fmt: skip
+    laid.entries = [newer]
+    assert now() == "superseded: a newer state of its match or market is published"
+    assert json.loads(run(*show, "--json")[1])["replay"] == {"outcome": "superseded", "unsure": None}
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise Refused("the user may not read topic 'l'", where="kafka")
+
+    monkeypatch.setattr(laid, "receipts", refused)
+    assert (
+        now()
+        == "would be published to cs2.match.updated, as far as the frame alone tells: kafka: the user may not read topic 'l'"
+    )
+
+
+@pytest.mark.usefixtures("laid")
 def test_dead_letter_byte_for_byte(config: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """--raw writes the original bytes and nothing else."""
     with pytest.raises(SystemExit):
