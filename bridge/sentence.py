@@ -143,14 +143,35 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
     for gateway in dict.fromkeys(each["gateway"] for each in letters):
         mine = next(each for each in letters if each["gateway"] == gateway)
         where = f" at {mine['path']}" if mine.get("path") else ""
-        yield Finding(
-            WARNING,
-            f"Frames of {gateway} could not become records: {_words(mine['reason'])}{where}. All others flow.",
-            "FeedbridgeDeadLetters",
-        )
+        counted = [each for each in status.get("dead_letter_reasons", ()) if each["gateway"] == gateway]
+        if len(counted) > 1:
+            text = f"Dead letters of {gateway}: {_reasons(counted)}."
+        else:
+            text = f"Frames of {gateway} could not become records: {_words(mine['reason'])}{where}."
+        yield Finding(WARNING, f"{text} All others flow.", "FeedbridgeDeadLetters")
     latency = status.get("last_minute", {}).get("latency", {}).get("p99")
     if latency is not None and latency > LATE and now - status["started"] > SETTLED:
         yield Finding(WARNING, f"Records are late: one in a hundred by more than {LATE:g} s.", "FeedbridgeLatencyHigh")
+
+
+def _reasons(counted: Sequence[Mapping[str, Any]]) -> str:
+    """``12 wrong type, 3 not json, 1 other``: the most first, so that it fits a line."""
+    shown = [f"{_about(each['count'])} {_words(each['reason'])}" for each in counted[:REASONS]]
+    others = sum(each["count"] for each in counted[REASONS:])
+    return ", ".join([*shown, *([f"{_about(others)} other"] if others else [])])
+
+
+def _about(count: int) -> str:
+    """A count whose words stand still for a while where it grows quickly."""
+    if count < _EXACT:
+        return str(count)
+    step = 10 ** (len(str(count)) - 1)
+    return f"{next(each * step for each in (5, 2, 1) if count >= each * step):,}+"
+
+
+#: Reasons that are told by name.
+REASONS: Final = 2
+_EXACT: Final = 20
 
 
 def _rest(status: Mapping[str, Any]) -> Iterator[Finding]:
