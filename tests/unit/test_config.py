@@ -19,6 +19,7 @@ from bridge.config import Config, Kinds, json_schema, known_kinds, load, masked,
 from bridge.errors import ConfigError
 from bridge.gateways.gateway import GatewaySettings
 from bridge.gateways.predictstreet import PredictStreetUserSettings
+from bridge.ops.redaction import redactor
 from bridge.properties import KNOWN, REFUSED, secret
 from bridge.settings import RestSettings, Secret, Settings, Token, secrets
 
@@ -141,6 +142,16 @@ kafka: {bootstrap.servers: "localhost:9092"}
 def parsed(text: str, environ: dict[str, str] | None = None) -> Config:
     """Parse a text with the kinds of these tests."""
     return parse(text, where="f.yaml", environ=ENVIRON if environ is None else environ, folder=Path(), kinds=KINDS)
+
+
+def test_a_key_that_is_refused_is_named_by_its_setting_and_variable() -> None:
+    """Whoever is told so must know what to change, and nothing that is shown of it holds the key."""
+    text = MINIMAL.replace("bearer: b", 'bearer: "${PS_KEY}"')
+    gateway = parsed(text, {"PS_KEY": "the-very-key"}).gateways["markets"]
+    told = gateway.blamed("markets", "HTTP 403: no")
+    assert told == "HTTP 403: no; the key is gateways.markets.bearer, from ${PS_KEY}"
+    assert redactor.text(told) == told
+    assert parsed(MINIMAL).gateways["markets"].blamed("markets", "no") == "no; the key is gateways.markets.bearer"
 
 
 def everything(error: BaseException) -> str:
