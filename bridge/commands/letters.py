@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import textwrap
@@ -9,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bridge.tail import Seen
     from bridge.witness import Laid
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _PLACE: Final = re.compile(r"(.+)\[(\d+)\]@(\d+)")
 #: Seconds that a look at one dead letter may spend on the ledger.
 PATIENCE: Final = 10.0
@@ -40,8 +40,22 @@ def dead_letters() -> None:
     """Look at frames that could not become records; replay them."""
 
 
-def chosen(command: _F) -> _F:
-    """Add the options that choose dead letters."""
+class Choice(NamedTuple):
+    """Which dead letters are meant; empty: all of them."""
+
+    gateways: tuple[str, ...]
+    reasons: tuple[str, ...]
+    types: tuple[str, ...]
+    since: str | None
+
+
+def chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose dead letters; the command takes them as its `choice`."""
+
+    @functools.wraps(command)
+    def gathered(*, gateways: Any, reasons: Any, types: Any, since: Any, **others: Any) -> None:
+        command(choice=Choice(gateways, reasons, types, since), **others)
+
     for option in (
         click.option(
             "--since", "--from", "since", metavar="WHERE", help="Received since: how long ago (24h), or a time."
@@ -50,8 +64,8 @@ def chosen(command: _F) -> _F:
         click.option("--reason", "reasons", metavar="CODE", multiple=True, help="With this reason; may be repeated."),
         click.option("--gateway", "gateways", metavar="NAME", multiple=True, help="Of this gateway; may be repeated."),
     ):
-        command = option(command)
-    return command
+        gathered = option(gathered)
+    return gathered
 
 
 @dead_letters.command(
@@ -72,10 +86,7 @@ def dead_letters_list(
     *,
     named: tuple[str, ...],
     path: Path,
-    gateways: tuple[str, ...],
-    reasons: tuple[str, ...],
-    types: tuple[str, ...],
-    since: str | None,
+    choice: Choice,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -89,7 +100,8 @@ def dead_letters_list(
     counts: Counter[str] = Counter()
     # People are shown them at the end: lines would run into the bar.
     kept: deque[dict[str, Any]] = deque(maxlen=limit)
-    for record in dead(config, (*named, *gateways), reasons=reasons, types=types, since=since):
+    wanted = choice._replace(gateways=(*named, *choice.gateways))
+    for record in dead(config, **wanted._asdict()):
         counts[record.headers.get("reason", "?")] += 1
         if as_json and limit is None:
             terminal.row(facts(record))

@@ -13,7 +13,7 @@ import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
 from bridge.commands.filling import host, runs
-from bridge.commands.letters import chosen, dead, place_of, words
+from bridge.commands.letters import Choice, chosen, dead, place_of, words
 from bridge.commands.progress import progress_bar
 from bridge.commands.reading import decoder_of
 from bridge.errors import Unreachable
@@ -62,10 +62,7 @@ def dead_letters_replay(
     *,
     named: tuple[str, ...],
     path: Path,
-    gateways: tuple[str, ...],
-    reasons: tuple[str, ...],
-    types: tuple[str, ...],
-    since: str | None,
+    choice: Choice,
     dry_run: bool,
     older: bool,
     yes: bool,
@@ -80,8 +77,7 @@ def dead_letters_replay(
     """
     from bridge import requests
 
-    filters = bool(gateways or reasons or types or since)
-    if sum((bool(named), filters, bool(numbers))) != 1:
+    if sum((bool(named), any(choice), bool(numbers))) != 1:
         raise click.UsageError("give either places, or options that choose dead letters, or --request")
     if numbers and dry_run:
         raise click.UsageError("--dry-run does not go with --request")
@@ -92,7 +88,7 @@ def dead_letters_replay(
     if named:
         wanted = [(place_of(config, each), 0) for each in dict.fromkeys(named)]
     else:
-        found = dead(config, gateways, reasons=reasons, types=types, since=since)
+        found = dead(config, **choice._asdict())
         wanted = [
             (place_of(config, f"{each.topic}[{each.partition}]@{each.offset}"), len(each.value or b""))
             for each in found
