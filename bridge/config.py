@@ -483,7 +483,8 @@ def _fault(problems: list[Problem], where: str) -> ConfigError:
     first, *others = sorted(
         set(problems), key=lambda problem: (problem.what == "missing", problem.line, problem.path, problem.what)
     )
-    error = _told(first, where, f" (and {len(others)} more)" if others else "")
+    more = f" (and {len(others)} more: `feedbridge config show --log-level debug` tells all)"
+    error = _told(first, where, more if others else "")
     for other in others:
         error.add_note(str(_told(other, where)))
     return error

@@ -368,8 +368,9 @@ def opening(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        file = isinstance(error, FileExistsError | NotADirectoryError)
         raise ConfigError(
-            f"the journal can't be opened: {error.strerror}",
+            f"the journal can't be opened: {'there is a file in place of the folder' if file else error.strerror}",
             where=str(directory),
             mend="set journal.path to a directory that feedbridge may write",
         ) from error

@@ -158,6 +158,18 @@ def test_examples_are_valid(example: str) -> None:
     command.parse_args(context, words)
 
 
+def test_all_faults_of_a_file_can_be_seen(run: Run, tmp_path: Path) -> None:
+    """An error is one line, of the first; it says how to see the others, and so they are seen."""
+    path = tmp_path / "f.yaml"
+    path.write_text("name: Main\ngateways: {}\nkafka: {bootstrap.servers: 'x:1', acks: 1}\n")
+    code, _, error = run("config", "show", "-c", str(path))
+    assert (code, error.count("\n")) == (78, 1)
+    assert "(and 2 more: `feedbridge config show --log-level debug` tells all)" in error
+    _, _, error = run("config", "show", "-c", str(path), "--log-level", "debug")
+    assert "f.yaml:2: gateways: needs at least 1" in error
+    assert "f.yaml:3: kafka" in error
+
+
 def test_help_is_quick() -> None:
     """Help and version import nothing that takes its time."""
     code = (

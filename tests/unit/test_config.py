@@ -172,7 +172,7 @@ def faults(text: str, environ: dict[str, str] | None = None) -> list[str]:
     first, more = str(caught.value), list(getattr(caught.value, "__notes__", ()))
     assert "\n" not in first
     if more:
-        first = first.removesuffix(f" (and {len(more)} more)")
+        first = first.removesuffix(f" (and {len(more)} more: `feedbridge config show --log-level debug` tells all)")
         assert first != str(caught.value)
     return [first, *more]
 

@@ -92,6 +92,13 @@ def test_frames_come_back_in_order_with_their_positions(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None:
+    """In words that say what is wrong, and the setting that says where it is."""
+    (tmp_path / "journal").touch()
+    with pytest.raises(ConfigError, match=r"there is a file in place of the folder; set journal\.path"):
+        opened(tmp_path / "journal")
+
+
 def test_only_frames_are_counted(tmp_path: Path) -> None:
     """Not what stands between them of connections: who reads that two are left asks what was not published. Nor after a restart."""
     up = Frame("cs2", "list", 1, EVENT, b'{"event":"up"}')
