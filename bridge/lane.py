@@ -313,7 +313,7 @@ class Lane:
                 memory.take(entry, at)
                 self._watch.hear(entry, self._clock())
                 if pending is not None:
-                    pending.show(entry)
+                    pending.show(entry, self._clock())
 
     def _followed(self, memory: Memory) -> bool:
         """Whether another process published something of what this lane may have in its journal."""

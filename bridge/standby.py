@@ -31,6 +31,9 @@ MISSED_AGAIN: Final = 60.0
 #: Patience grows with each lost duel up to so many times `takeover_after`, and shrinks back after calm (s).
 MOST_PATIENCE: Final = 3.0
 CALM: Final = 60.0
+#: A state that says what the ledger shows is unchanged only if the ledger still shows that so long (s) and two entries later:
+#: the active may have been waiting for Kafka with another state, older than this one.
+SETTLED: Final = 0.5
 #: So many states are remembered with the position at which they came first.
 PASSED: Final = 4096
 #: The order of a state in an entry that tells none.
@@ -97,6 +100,9 @@ class Pending:
         self._shown: dict[int, int] = {}
         #: (identity, content) → where in the own journal a state stood first that is disposed of
         self._passed: dict[tuple[int, int], int] = {}
+        #: States that wait though they say what the ledger shows: position → how many entries had been shown when each came.
+        self._unsettled: dict[int, int] = {}
+        self._entries = 0
         #: Own frames that the ledger showed, and those it showed before they came here.
         self.matched = 0
         #: Of the events that wait, how many have a content; and those with another identity that the ledger showed of one.
@@ -142,18 +148,18 @@ class Pending:
             disposition = code & dedupe.DISPOSITION_MASK
             if disposition == dedupe.PUBLISHED and self._is_buried(each):
                 disposition = dedupe.DUPLICATE
-            # Behind a state that waits, one that is as the last published is a change again.
-            if disposition == dedupe.PUBLISHED or (before and disposition == dedupe.UNCHANGED):
-                self._wait(each, before, now)
-            else:
-                if disposition == dedupe.UNCHANGED:
-                    # Should it come again, it is a duplicate, whatever its entity has become by then.
-                    window.remember(code, each.identity, each.content, each.entity, each.at)
+            if disposition not in {dedupe.PUBLISHED, dedupe.UNCHANGED}:
                 self._tick(each)
+                continue
+            # Behind a state that waits, one that is as the last published is a change again.
+            change = disposition == dedupe.PUBLISHED or (before and before[-1] not in self._unsettled)
+            if self._wait(each, before, now) and not change:
+                self._unsettled[each.position] = self._entries
         self._end = end
 
-    def show(self, entry: Entry) -> None:
-        """Take an entry of the ledger, after the memory took it."""
+    def show(self, entry: Entry, now: float) -> None:
+        """Take an entry of the ledger, after the memory took it. now: monotonic, s."""
+        self._entries += 1
         orders = ORDER.iter_unpack(entry.orders)
         for code, (identity, content, entity) in zip(entry.codes, TRIPLE.iter_unpack(entry.hashes), strict=True):
             order = next(orders, _UNKNOWN)[0] if code & dedupe.STATE else 0
@@ -176,8 +182,34 @@ class Pending:
                         self._tick(self._take(seen.position))
         if entry.connections:
             self._outages = [each for each in self._outages if not self._covered(each)]
+        self._settle(now)
         if not self._frames:
             self._shown.clear()
+
+    def _settle(self, now: float) -> None:
+        """Dispose of states that say what the ledger shows, once it is known to have caught up with them."""
+        due = []
+        for position, entries in self._unsettled.items():
+            if position in self._frames:
+                seen, came = self._frames[position]
+                if now - came < SETTLED or self._entries - entries < 2:  # noqa: PLR2004 - explained at SETTLED
+                    break
+                if self._states[seen.entity][0] != position:
+                    continue  # what it says depends on the one before
+            due.append(position)
+        window = self._memory.window
+        for position in due:
+            del self._unsettled[position]
+            if position not in self._frames:
+                continue  # the ledger showed it
+            seen, _ = self._frames[position]
+            code = window.judge(seen.traits, seen.identity, seen.content, seen.entity)
+            if code & dedupe.DISPOSITION_MASK == dedupe.UNCHANGED:
+                # Should it come again, it is a duplicate, whatever its entity has become by then.
+                window.remember(code, seen.identity, seen.content, seen.entity, seen.at)
+            elif 0 < window.newest(seen.entity) < seen.order:
+                continue  # the ledger was behind: this is a change
+            self._tick(self._take(position))
 
     def missed_since(self) -> float | None:
         """Since when (monotonic, s) the oldest frame waits to be shown; None if none does.
@@ -228,20 +260,21 @@ class Pending:
         self._forgot = self._forgot or bool(old)
         return len(old)
 
-    def _wait(self, seen: Seen, before: deque[int] | None, now: float) -> None:
-        """Have a frame wait, unless one that is the same does."""
+    def _wait(self, seen: Seen, before: deque[int] | None, now: float) -> bool:
+        """Have a frame wait, unless one that is the same does; returns whether it waits."""
         place = (seen.identity, seen.content)
         if seen.traits & dedupe.IDENTIFIED:
             if place in self._places:
-                return
+                return False
         elif before and self._frames[before[-1]][0].content == seen.content:
-            return  # a state without a number, unchanged
+            return False  # a state without a number, unchanged
         self._frames[seen.position] = seen, now
         self._places.setdefault(place, deque()).append(seen.position)
         if seen.traits & dedupe.STATE:
             self._states.setdefault(seen.entity, deque()).append(seen.position)
         else:
             self._contents[seen.content] = self._contents.get(seen.content, 0) + 1
+        return True
 
     def _take(self, position: int) -> Seen:
         """Have a frame wait no longer."""

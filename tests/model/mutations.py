@@ -77,7 +77,7 @@ def _read_before_fence(take_over: Any) -> Any:
         _, memory, pending = rest
         for entry, at in reader.poll(lane.POLL):
             memory.take(entry, at)
-            pending.show(entry)
+            pending.show(entry, self._clock())
         _publish_before_reading(take_over)(self, reader, *rest)
 
     return mutant
@@ -212,8 +212,8 @@ def _careless_resume(_: Any) -> Any:
 def _ticks_too_much(show: Any) -> Any:
     """Any entry with frames ticks off the oldest of the own."""
 
-    def mutant(self: Any, entry: Any) -> None:
-        show(self, entry)
+    def mutant(self: Any, entry: Any, now: float) -> None:
+        show(self, entry, now)
         if entry.codes and self._frames:
             self._take(next(iter(self._frames)))
 

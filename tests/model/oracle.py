@@ -225,7 +225,7 @@ class _Oracle:
                 if (
                     near
                     and after.emission.number <= before.emission.number
-                    and (told or (after.late and knew is not None and knew[1] < after.stored.at))
+                    and (told or (after.late and knew is not None and knew[2] < after.stored.at))
                 ):
                     self.say(
                         f"stale state: {entity} {after.emission.number} after {before.emission.number}"
@@ -367,8 +367,13 @@ class _Oracle:
                 for begin, end in spans.get(name, [])
                 for since, until in under_way
             )
+            # There, a connection that came up meanwhile seems to have come up before it was sent.
+            hidden = not emission.sent and any(
+                flow.connection in emission.carried and min(points) <= flow.begin <= max(points)
+                for flow in self.feed.flowed
+            )
             promised = any(points[0] > began[name] for name in emission.carried if name in began)
-            if promised and not covered:
+            if promised and not covered and not hidden:
                 self.say(
                     f"lost without a gap: {emission.number} sent at {emission.at:.4f} on {sorted(emission.carried)}"
                 )
@@ -415,11 +420,12 @@ def _entity(emission: Emission) -> str:
     return f"{emission.type.partition('.')[0]} {emission.entity}"
 
 
-def _places(record: Record, by_raw: dict[bytes, Emission]) -> dict[Any, tuple[int, int]]:
-    """What makes a frame → (position, ms) where it first stands in the journal."""
-    found: dict[Any, tuple[int, int]] = {}
+def _places(record: Record, by_raw: dict[bytes, Emission]) -> dict[Any, tuple[int, int, int]]:
+    """What makes a frame → where it first stands in the journal, when it came, and when it could be read there (ms)."""
+    found: dict[Any, tuple[int, int, int]] = {}
     for position, frame in sorted(record.received().items()):
-        found.setdefault(by_raw[frame.raw].alike, (position, frame.received))
+        when = record.when.get(position, frame.received)
+        found.setdefault(by_raw[frame.raw].alike, (position, frame.received, when))
     return found
 
 

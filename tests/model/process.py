@@ -40,15 +40,17 @@ class Record:
         """name: of the host, for messages. identity: the journal's id."""
         self.name = name
         self.frames: dict[int, Frame] = {}
+        #: position → when it could be read (ms).
+        self.when: dict[int, int] = {}
         self.id = identity
         #: Whether it was lost with its disk.
         self.lost = False
         self.damage: list[str] = []
 
-    def took(self, first: int, frames: Sequence[Frame]) -> None:
-        """An append returned."""
+    def took(self, first: int, frames: Sequence[Frame], at: int) -> None:
+        """An append returned, at a time (ms)."""
         for position, frame in enumerate(frames, first):
-            self.frames[position] = frame
+            self.frames[position], self.when[position] = frame, at
 
     def received(self) -> dict[int, Frame]:
         """By position what gateways sent, also where it was moved here from the journal of another plan."""

@@ -84,7 +84,7 @@ class Kept(Journal):
         """Append, then tell."""
         first = super().append(frames)
         process = Current.process
-        process.host.record(self).took(first, frames)
+        process.host.record(self).took(first, frames, process.world.wall())
         process.notify()
         return first
 

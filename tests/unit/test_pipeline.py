@@ -461,7 +461,7 @@ class TestTakeover:
             Entry(kind=FIRST, instance="me", at=at, journal="mine"),
         ):
             known.take(entry, NOW)
-            pending.show(entry)
+            pending.show(entry, 0.0)
         handover = pending.handover()
         piping.adopt(known, outages(known), handover, journal="mine")
         return piping, handover

@@ -8,7 +8,7 @@ from bridge import dedupe
 from bridge.dedupe import CONTENT, IDENTIFIED, ORDER, STATE, TRIPLE, Window
 from bridge.frame import Disposition
 from bridge.ledger import ENTRY, HEARTBEAT, RESIGN, Connection, Entry, Gap, Memory
-from bridge.standby import CALM, MISSED, MISSED_AGAIN, Handover, Outage, Pending, Seen, Watch
+from bridge.standby import CALM, MISSED, MISSED_AGAIN, SETTLED, Handover, Outage, Pending, Seen, Watch
 
 EVENT = IDENTIFIED | CONTENT
 AFTER = 1.5
@@ -49,10 +49,10 @@ class Standby:
         self.memory = Memory(Window(span=3_600_000, max_identities=1000))
         self.pending = Pending(self.memory, first)
 
-    def show(self, shown: Entry) -> None:
+    def show(self, shown: Entry, now: float = 0.0) -> None:
         """As the lane does it."""
         self.memory.take(shown, 1)
-        self.pending.show(shown)
+        self.pending.show(shown, now)
 
 
 class TestPending:
@@ -190,12 +190,55 @@ class TestPending:
         standby.show(entry(state(101, 7, 1, order=20)))
         assert standby.pending.handover().waiting == frozenset()
 
+    def settle(self, standby: Standby) -> None:
+        """The ledger goes on and shows nothing new."""
+        for now in (SETTLED, SETTLED + 0.5):
+            standby.show(entry(kind=HEARTBEAT), now)
+
     def test_an_unchanged_frame_that_comes_again_is_a_duplicate(self) -> None:
         """Also when its entity has become another meanwhile."""
         standby = Standby()
         standby.show(entry(state(0, 7, 1)))
         standby.pending.receive([state(1, 7, 1), state(2, 7, 2), state(1, 7, 1)], 4, 0.0)
+        self.settle(standby)
         assert standby.pending.handover().waiting == {2}
+        standby.show(entry(state(2, 7, 2)))
+        standby.pending.receive([state(1, 7, 1)], 5, 2.0)
+        assert standby.pending.handover().waiting == frozenset()
+
+    def test_a_state_is_unchanged_only_if_the_ledger_stays_so(self) -> None:
+        """A, B, A, the last from a snapshot; the active waits for Kafka with B, which this process never received."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1, order=10)))
+        standby.pending.receive([state(9, 7, 1, order=30)], 10, 0.0)
+        assert standby.pending.handover().waiting == {9}
+        standby.show(entry(kind=HEARTBEAT), SETTLED)
+        standby.show(entry(state(50, 7, 2, order=20)), SETTLED)
+        assert standby.pending.handover() == Handover(10, frozenset({9}))
+        standby.show(entry(state(60, 7, 1, order=30)), 3.0)
+        assert standby.pending.first == 10
+
+    @pytest.mark.parametrize("order", [0, 40])
+    def test_a_state_that_was_unchanged_is_not_missed_behind_a_newer_one(self, order: int) -> None:
+        """Nor where nothing tells which is newer: the ledger shows what came after."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1, order=10)))
+        standby.pending.receive([state(9, 7, 1, order=30)], 10, 0.0)
+        standby.show(entry(state(50, 7, 2, order=order)))
+        self.settle(standby)
+        assert (standby.pending.missed_since(), standby.pending.first) == (None, 10)
+
+    def test_unchanged_states_are_settled_one_after_the_other(self) -> None:
+        """What the second says depends on what becomes of the first; behind a change, the same is a change."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1)))
+        standby.pending.receive([state(1, 7, 1), state(2, 7, 1), state(3, 7, 2), state(4, 7, 1)], 5, 0.0)
+        self.settle(standby)
+        assert standby.pending.handover().waiting == {2, 3, 4}
+        self.settle(standby)
+        assert standby.pending.handover().waiting == {3, 4}
+        standby.show(entry(state(3, 7, 2)))
+        assert standby.pending.handover().waiting == {4}
 
     def test_an_old_state_that_comes_again_supersedes_nothing(self) -> None:
         """It is as old as when it came first, whatever its place in the journal."""
