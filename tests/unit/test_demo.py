@@ -36,8 +36,9 @@ async def test_demo_adds_up() -> None:
     assert sum(counts.topics.values()) == counts.records + counts.dead_letters
     assert {topic.partition(".")[0] for topic in counts.topics} == {"cs2", "markets"}
     assert last.record is not None
-    for text in ("Kafka is a stand-in", "feedbridge demo --kafka HOST:PORT", "dead letters included", "decoded"):
+    for text in ("Kafka is a stand-in", "feedbridge demo --kafka HOST:PORT", "A consumer has counted", "decoded"):
         assert text in out.getvalue()
+    assert "records, dead letters included." in " ".join(out.getvalue().split())
 
 
 async def test_demo_serves_its_page_and_ends_at_a_signal() -> None:
