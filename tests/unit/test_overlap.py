@@ -56,12 +56,12 @@ async def test_a_connection_that_was_cut_begins_anew() -> None:
 
 async def _find(knobs: TickTockKnobs, *, scope: str, cut: bool = False) -> Finding:
     gateway = kinds()["ticktock"]
-    async with TickTockSim(seed=3, rate=200, knobs=knobs) as sim:
+    async with TickTockSim(seed=3, rate=1000, knobs=knobs) as sim:
         settings = gateway.Settings.model_validate(
             {"kind": "ticktock", "url": Url(sim.url), "api_key": Secret(sim.api_key)}
         )
         make = partial(gateway, "cs2", settings, metrics=Metrics())
-        finding = asyncio.create_task(overlap("cs2", Catalog.load().kind("ticktock"), make, scope=scope, seconds=2))
+        finding = asyncio.create_task(overlap("cs2", Catalog.load().kind("ticktock"), make, scope=scope, seconds=3))
         if cut:
             await sim.wait(lambda it: len(it.connections) == 2)
             await sim.drop(connection=sim.connections[0].number)
