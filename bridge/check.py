@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from bridge import kafka, native, topic_requests
+from bridge.blots import blots
 from bridge.errors import BridgeError
 from bridge.finding import Finding
 from bridge.rights import Operation, Use, implied, of_topic, sees_defaults
@@ -53,6 +54,7 @@ async def check(
     answers = await asyncio.gather(*asked)
     return [
         Finding("config", ok=True, text=f"{config.name}: gateways {names}; {len(topics)} topics{slow}"),
+        *(Finding("config", ok=True, text=f"warning: {text}") for text in blots(config)),
         *(finding for answer in answers for finding in answer),
     ]
 

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import click
 
 from bridge import __version__
-from bridge.commands import filling, letters, profiles, proofs, records, replaying, running, schemas, setup
+from bridge.commands import filling, gaps, letters, profiles, proofs, records, replaying, running, schemas, setup
 from bridge.commands.command import Group
 
 USAGE: Final = 2
@@ -62,10 +62,10 @@ def cli() -> None:
     """
 
 
-proofs.gaps.add_command(filling.gaps_fill)
+gaps.gaps.add_command(filling.gaps_fill)
 letters.dead_letters.add_command(replaying.dead_letters_replay)
 for command in (
-    proofs.gaps,
+    gaps.gaps,
     proofs.verify,
     profiles.profile,
     letters.dead_letters,

@@ -88,11 +88,22 @@ def parse(
             document.problems.extend(wording.problems(error, document, locate))
         else:
             if not document.problems:
+                _trace(config, document.origins)
                 return config
     elif not document.problems:
         document.problems.append(Problem(document.line(()), "", "expected a mapping (`key: value`)"))
     # Raised out here and not where validation failed: its error holds the values, and must not be carried along.
     raise _fault(document.problems, where)
+
+
+def _trace(config: Config, origins: Mapping[source.KeyPath, str]) -> None:
+    """Tell the secrets of gateways where they come from, for errors that blame one. origins: see `source.Document`."""
+    for path, origin in origins.items():
+        match path:
+            case ("gateways", str(name), str(field)):
+                secret = getattr(config.gateways[name], field, None)
+                if isinstance(secret, Secret):
+                    secret.origin = origin
 
 
 def masked(config: Config) -> dict[str, Any]:
@@ -472,7 +483,8 @@ def _fault(problems: list[Problem], where: str) -> ConfigError:
     first, *others = sorted(
         set(problems), key=lambda problem: (problem.what == "missing", problem.line, problem.path, problem.what)
     )
-    error = _told(first, where, f" (and {len(others)} more)" if others else "")
+    more = f" (and {len(others)} more: `feedbridge config show --log-level debug` tells all)"
+    error = _told(first, where, more if others else "")
     for other in others:
         error.add_note(str(_told(other, where)))
     return error

@@ -366,5 +366,5 @@ def _summary(facts: Facts) -> str:
     return (
         f"{screen.clock(facts.seconds)} min: {counts.frames:,} frames in, {counts.records:,} records out, "
         f"{counts.duplicates:,} duplicates and {counts.unchanged:,} unchanged states dropped, "
-        f"{counts.dead_letters:,} dead letters. A consumer has counted {sum(counts.topics.values()):,} records."
+        f"{counts.dead_letters:,} dead letters. A consumer has counted {sum(counts.topics.values()):,} records, dead letters included."
     )

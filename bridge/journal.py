@@ -22,9 +22,10 @@ import socket
 import struct
 import threading
 import uuid
+from bisect import bisect_left
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -32,7 +33,8 @@ import structlog
 import xxhash
 
 from bridge.errors import ConfigError, Locked
-from bridge.frame import Frame
+from bridge.frame import EVENT, Frame
+from bridge.lanes import unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,6 +50,9 @@ SEGMENT_BYTES: Final = 32 << 20
 #: An empty file for each of `Journal.openings`, for the processes to come: ``opened.<number>.<end>.<instance>``. A full disk
 #: takes it too.
 _OPENED: Final = re.compile(r"opened\.(\d+)\.(\d+)\.(\w+)")
+_DECODER: Final = msgspec.msgpack.Decoder(list[Frame])
+#: A source that is no frame's, as it is encoded.
+_EVENT: Final = msgspec.msgpack.encode(EVENT)
 #: So many of them are kept: of processes that die one after the other, those in the middle are forgotten.
 MANY_OPENINGS: Final = 16
 
@@ -92,7 +97,6 @@ class Journal:
         self._segment_bytes = max(min(SEGMENT_BYTES, max_bytes // 16), 4096)
         self._guard = threading.Condition()
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(list[Frame])
         #: Identity of this journal: positions of another mean nothing here.
         self.id = _identity(directory)
         self._segments: deque[_Segment] = deque(_scan(directory))
@@ -124,8 +128,10 @@ class Journal:
 
     @property
     def frames(self) -> int:
-        """How many frames wait."""
-        return self._end - self._trimmed
+        """How many frames wait; what stands between them of connections coming up or going down, and the like, is none."""
+        trimmed = self._trimmed
+        events = (len(each.events) - bisect_left(each.events, trimmed) for each in tuple(self._segments))
+        return max(self._end - trimmed - sum(events), 0)
 
     @property
     def size(self) -> int:
@@ -153,6 +159,7 @@ class Journal:
         first = self._end
         size = sum(len(frame.raw) for frame in frames)
         with self._guard:
+            segment.events += _events(first, frames)
             segment.size += HEADER.size + len(body)
             segment.end = self._end = first + len(frames)
             self._tail.append((first, frames, size))
@@ -278,19 +285,25 @@ class Journal:
             for block in _blocks(file.fileno(), at, segment.size):
                 if block.first <= position < block.first + block.count:
                     self._cursor = (segment.first, block.first, block.offset)
-                    return block.first, self._decoder.decode(_body(file.fileno(), block))
+                    return block.first, _DECODER.decode(_body(file.fileno(), block))
         return None
 
 
 @dataclass(slots=True)
 class _Segment:
-    """One file: positions [first, end), size in bytes as far as it is good, cut: bytes that were not."""
+    """One file: positions [first, end), size in bytes as far as it is good, cut: bytes that were not; positions that are no frames."""
 
     path: Path
     first: int
     end: int
     size: int
     cut: int = 0
+    events: list[int] = field(default_factory=list)
+
+
+def _events(first: int, frames: Sequence[Frame]) -> list[int]:
+    """Which positions hold no frame of a gateway, of a block that begins at `first`. A frame that was moved is one."""
+    return [at for at, each in enumerate(frames, first) if each.source == EVENT and unwrap(each).source == EVENT]
 
 
 @dataclass(slots=True, frozen=True)
@@ -332,11 +345,11 @@ def _scan(directory: Path) -> Iterator[_Segment]:
         try:
             size = os.fstat(file).st_size
             for block in _blocks(file, 0, size):
-                if (
-                    block.first != segment.end
-                    or _checksum(_body(file, block), block.first, block.count) != block.checksum
-                ):
+                body = _body(file, block)
+                if block.first != segment.end or _checksum(body, block.first, block.count) != block.checksum:
                     break
+                if _EVENT in body:  # else nothing in it can be one: most blocks need not be decoded
+                    segment.events += _events(block.first, _DECODER.decode(body))
                 segment.end = block.first + block.count
                 segment.size = block.offset + HEADER.size + block.length
             segment.cut = size - segment.size
@@ -355,8 +368,9 @@ def opening(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        file = isinstance(error, FileExistsError | NotADirectoryError)
         raise ConfigError(
-            f"the journal can't be opened: {error.strerror}",
+            f"the journal can't be opened: {'there is a file in place of the folder' if file else error.strerror}",
             where=str(directory),
             mend="set journal.path to a directory that feedbridge may write",
         ) from error

@@ -93,7 +93,7 @@ class Journals:
 
     @property
     def frames(self) -> int:
-        """How many frames wait, events included."""
+        """How many frames wait."""
         return sum(journal.frames for journal in self._journals.values())
 
     @property

@@ -66,6 +66,7 @@ def overview(
         "types": types,
         "last_minute": census.times(),
         "gaps": gaps((lane.number, lane.gaps()) for lane in lanes),
+        "dead_letter_reasons": census.reasons(),
         "dead_letters": letters(census.buried(), {each.name for each in gateways if each.private}),
     }
     return {**found, "well": [msgspec.to_builtins(each) for each in judge(found)]}

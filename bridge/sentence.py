@@ -143,7 +143,7 @@ def _refusals(status: Mapping[str, Any]) -> Iterator[Finding]:
             what, mend = limit, "Raise max.message.bytes of that topic"
         else:
             what, mend = f"({each['why'].removeprefix('Broker: ')})", "See what the topic's settings ask of records"
-        became = "became a dead letter" if each["frames"] == 1 else "became dead letters"
+        became = "frame became a dead letter" if each["frames"] == 1 else "frames became dead letters"
         yield Finding(
             WARNING,
             f"Topic {each['topic']} refuses records {what}: {_about(each['frames'])} {became}. {mend}.",
@@ -169,22 +169,44 @@ def _frames(status: Mapping[str, Any]) -> Iterator[Finding]:
             why = f"Frames of {gap['gateway']} may be missing since {_moment(gap['since'], now)}"
             yield Finding(WARNING, f"{why} ({_words(gap['cause'])}).", "FeedbridgeGapOpened")
     told = any(lane.get("refusals") for lane in status["lanes"])
-    letters = [
-        each
-        for each in status.get("dead_letters", ())
-        if now - each["at"] < LATELY and not (told and each["reason"] in _REFUSED)
-    ]
+    letters, reasons = (
+        [each for each in status.get(name, ()) if not (told and each["reason"] in _REFUSED)]
+        for name in ("dead_letters", "dead_letter_reasons")
+    )
+    letters = [each for each in letters if now - each["at"] < LATELY]
     for gateway in dict.fromkeys(each["gateway"] for each in letters):
         mine = next(each for each in letters if each["gateway"] == gateway)
         where = f" at {mine['path']}" if mine.get("path") else ""
-        yield Finding(
-            WARNING,
-            f"Frames of {gateway} could not become records: {_words(mine['reason'])}{where}. All others flow.",
-            "FeedbridgeDeadLetters",
-        )
+        counted = [each for each in reasons if each["gateway"] == gateway]
+        if len(counted) > 1:
+            text = f"Dead letters of {gateway}: {_reasons(counted)}."
+        else:
+            text = f"Frames of {gateway} could not become records: {_words(mine['reason'])}{where}."
+        yield Finding(WARNING, f"{text} All others flow.", "FeedbridgeDeadLetters")
     latency = status.get("last_minute", {}).get("latency", {}).get("p99")
     if latency is not None and latency > LATE and now - status["started"] > SETTLED:
         yield Finding(WARNING, f"Records are late: one in a hundred by more than {LATE:g} s.", "FeedbridgeLatencyHigh")
+
+
+def _reasons(counted: Sequence[Mapping[str, Any]]) -> str:
+    """``12 wrong type, 3 not json, 1 other``: the most first, so that it fits a line."""
+    shown = [f"{_about(each['count'])} {_words(each['reason'])}" for each in counted[:REASONS]]
+    others = sum(each["count"] for each in counted[REASONS:])
+    return ", ".join([*shown, *([f"{_about(others)} other"] if others else [])])
+
+
+def _about(count: int) -> str:
+    """A count whose words stand still for a while where it grows quickly."""
+    if count < _EXACT:
+        return str(count)
+    step = 10 ** (len(str(count)) - 1)
+    least = next(each * step for each in (5, 2, 1) if count >= each * step)
+    return f"{least:,}{'+' if count > least else ''}"
+
+
+#: Reasons that are told by name.
+REASONS: Final = 2
+_EXACT: Final = 20
 
 
 def _rest(status: Mapping[str, Any]) -> Iterator[Finding]:
@@ -216,14 +238,6 @@ def _which(lanes: Sequence[Mapping[str, Any]], of: Sequence[object]) -> str:
 def _list(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _about(frames: int) -> str:
-    """So many frames, roughly: the words must not change with each."""
-    if frames < 10:  # noqa: PLR2004 - digits
-        return f"{frames} frame{'s' if frames > 1 else ''}"
-    step = 10 ** (len(str(frames)) - 1)
-    return f"{'more than ' if frames % step else ''}{frames // step * step:,} frames"
 
 
 def _words(code: str) -> str:

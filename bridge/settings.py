@@ -75,11 +75,13 @@ class Secret:
     Not empty; a line break or control character, mostly a file read by mistake, is refused except within PEM text.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_text", "origin")
 
     def __init__(self, text: str) -> None:
         """Keep `text`; the checks are made where a setting is read."""
         self._text = text
+        #: What the file has in its place, such as ``${NAME}``; None: the text itself, or nobody has said.
+        self.origin: str | None = None
 
     def reveal(self) -> str:
         """Return the text. Call it where the secret is used, and keep the result nowhere."""

@@ -28,6 +28,7 @@ from bridge.settings import read_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Self
 
     from confluent_kafka import Consumer, Message
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from bridge.registry import Registry
 
 _T = TypeVar("_T")
+
+#: Bytes of the framing of Confluent's wire format: 0 and the id.
+CONFLUENT: Final = 5
 
 #: Where to start: all there is, what comes from now on, or a point in time (ms since the epoch).
 Start: TypeAlias = Literal["beginning", "end"] | int
@@ -139,7 +143,7 @@ class Decoder:
         self._parsed: dict[bytes, tuple[Mapping[str, Any], Any]] = {}
 
     @classmethod
-    def of(cls, catalog: Catalog, *, registry: Registry | None = None) -> Decoder:
+    def of(cls, catalog: Catalog, *, registry: Registry | None = None) -> Self:
         """Knows every schema of the package."""
         kinds = catalog.kinds.values()
         types = (each for kind in kinds for each in (*kind.types.values(), kind.unknown))
@@ -153,19 +157,12 @@ class Decoder:
         """
         if value[:2] == SINGLE_OBJECT:
             framing, body = value[:10], value[10:]
-        elif value[:1] == b"\0" and len(value) >= _CONFLUENT:
-            framing, body = value[:_CONFLUENT], value[_CONFLUENT:]
+        elif value[:1] == b"\0" and len(value) >= CONFLUENT:
+            framing, body = value[:CONFLUENT], value[CONFLUENT:]
         else:
             raise BadData(f"neither wire format: it begins with {value[:5].hex() or 'nothing'}")
         schema, parsed = self._schema(framing)
-        stream = io.BytesIO(body)
-        try:
-            data = fastavro.schemaless_reader(stream, parsed, None)
-        except (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-            raise BadData(f"not written with the schema it names ({type(error).__name__})") from error
-        if stream.tell() != len(body):
-            raise BadData(f"{len(body) - stream.tell()} bytes left over after the schema's end")
-        return schema, data
+        return schema, read_whole(parsed, body)
 
     def _schema(self, framing: bytes) -> tuple[Mapping[str, Any], Any]:
         if framing not in self._parsed:
@@ -185,6 +182,18 @@ class Decoder:
         if self._registry is None:
             raise ConfigError(f"the value names schema id {schema_id}, and no registry is configured")
         return self._registry.schema(schema_id)
+
+
+def read_whole(parsed: Any, body: bytes) -> Any:
+    """What fastavro makes of Avro bytes. parsed: the schema as fastavro has it. Raises BadData where not all of them are by that schema."""
+    stream = io.BytesIO(body)
+    try:
+        data = fastavro.schemaless_reader(stream, parsed, None)
+    except (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise BadData(f"not written with the schema it names ({type(error).__name__})") from error
+    if stream.tell() != len(body):
+        raise BadData(f"{len(body) - stream.tell()} bytes left over after the schema's end")
+    return data
 
 
 def line(record: Seen) -> bytes:
@@ -234,7 +243,6 @@ def readable(record: Seen) -> Any:
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
-_CONFLUENT: Final = 5
 _DEAD_LETTERS: Final = ".dead-letters"
 _POLL: Final = 0.2
 #: Seconds of one try of a request.

@@ -121,6 +121,12 @@ class Witness:
             if verdict is not None:
                 self.verdicts[letter.place] = verdict
 
+    def next(self, place: Place) -> Outcome | None:
+        """What would come of a letter without a verdict, after those that this was asked of before: None: it would be published."""
+        sighting = next(each for letter, each in self._open if letter.place == place)
+        code = self._window.admit(traits(sighting), sighting.identity, sighting.content, sighting.entity, _NOW)
+        return None if code & dedupe.DISPOSITION_MASK == dedupe.PUBLISHED else Outcome.THERE
+
     def _at_once(self, letter: Laid) -> Outcome | None:
         """What is known without the ledger."""
         final = self._receipts.final(letter.place)
@@ -152,6 +158,8 @@ class Witness:
 
 #: The order of a state in an entry that tells none.
 _NONE: Final = (0,)
+#: Later (ms) than any entry.
+_NOW: Final = 1 << 60
 
 
 def home(ways: Ways, frame: Frame, count: int, lane_of: Callable[[str, int], int]) -> int:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import ThreadingHTTPServer
+from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.servers import threaded
 
 #: name of a series at ``/metrics``, with its labels.
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
-class Collector:
+class Collector(threaded.Threaded):
     """Listens within its block. status: what it answers; requests: (path, headers with their names in lower case, message) so far."""
 
     def __init__(self) -> None:
@@ -24,8 +25,8 @@ class Collector:
         self._news = threading.Condition()
         collector = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Handler(threaded.Handler):
+            def do_POST(self) -> None:  # noqa: N802 - as the base class calls it
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 collector._take(self.path, headers, ExportMetricsServiceRequest.FromString(body))
@@ -33,24 +34,8 @@ class Collector:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def _take(self, path: str, headers: dict[str, str], message: ExportMetricsServiceRequest) -> None:
         with self._news:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
+from bridge.commands.gaps import Recorded, plain
 from bridge.commands.progress import progress_bar
+from bridge.commands.reading import gap_decoder_of
+from bridge.commands.waiting import waiting
 from bridge.errors import BadData, CheckFailed, ConfigError, Unreachable
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from bridge.config import Config
     from bridge.proof import Progress
     from bridge.requests import Request
-    from bridge.tail import Decoder
 
 #: An active bridge writes to its ledger twice a second; without a word for so long (s) none runs.
 SILENT: Final = 5.0
@@ -57,7 +59,7 @@ def gaps_fill(
 ) -> None:
     """Ask the gateway for what is missing of a gap or a time.
 
-    GAP is the id that `gaps list --json` shows. What was not missing is known by its identity and published once. A
+    GAP is the id that `gaps list` shows. What was not missing is known by its identity and published once. A
     running bridge does it, beside its live frames; where none runs, this command takes its place until it is done, without
     opening the gateways' streams. Ends with 1 where nothing could be had.
     """
@@ -69,12 +71,13 @@ def gaps_fill(
         raise click.UsageError("--from and --to go with --gateway")
     config = load(path)
     request = None if gap is not None else _of_span(config, gateway or "", since or "", until)
-    gaps, last = _latest(config)
-    request = request or _of_gap(config, gaps, gap or "")
+    recorded = Recorded.read(config)
+    request = request or _of_gap(config, recorded.gaps, gap or "")
     running = runs(config)
     if not running and no_wait:
         raise click.UsageError("no bridge runs that it could be left to")
-    offset = requests.send(config, request)
+    with waiting("waiting for Kafka to take the request"):
+        offset = requests.send(config, request)
     if no_wait:
         _say("left to the running bridge")
         return
@@ -84,7 +87,9 @@ def gaps_fill(
     with host(config, needed=not running) as ended, progress_bar(as_json=as_json) as tell:
         ours = (lambda one: one == gap) if gap is not None else (lambda one: mark in one)
         silent: Progress = lambda _what, _done, _all: None  # noqa: E731 - of a type that has a name
-        found = _follow(config, last, ours, count, ended=ended, tell=tell or silent)
+        who = "the running bridge" if running else "this command's own bridge"
+        with waiting(f"waiting for {who} to ask the gateway"):
+            found = _follow(config, recorded.last, ours, count, ended=ended, tell=tell or silent)
     for one in found:
         if as_json:
             terminal.row(one)
@@ -102,7 +107,7 @@ def _of_gap(config: Config, gaps: dict[str, dict[str, Any]], ident: str) -> Requ
 
     data = gaps.get(ident)
     if data is None:
-        raise BadData(f"there is no gap {ident!r}", mend="`feedbridge gaps list --json` shows their ids")
+        raise BadData(f"there is no gap {ident!r}", mend="`feedbridge gaps list` shows their ids")
     if data["to"] is None:
         raise BadData(f"the gap {ident!r} is not over")
     if data["entity"] is not None or data["cause"] == "expired":
@@ -129,17 +134,6 @@ def _of_span(config: Config, gateway: str, since: str, until: str | None) -> Req
     return Request(gateway=gateway, since=begin, until=min(end, now))
 
 
-def _latest(config: Config) -> tuple[dict[str, dict[str, Any]], int]:
-    """The last record of each gap, times in ms since the epoch; and the offset of the last record of all."""
-    from bridge import tail as reading
-    from bridge import topics
-
-    topic = topics.own_name(config, topics.Role.GAPS)
-    records = list(reading.tail(config, [topic], _decoder(config), start="beginning", follow=False))
-    found = {record.data["id"]: _plain(record.data) for record in records if record.data is not None}
-    return found, max((record.offset for record in records), default=-1)
-
-
 def _follow(
     config: Config,
     last: int,
@@ -156,10 +150,10 @@ def _follow(
     topic = topics.own_name(config, topics.Role.GAPS)
     found: dict[str, dict[str, Any]] = {}
     tell("asking the gateway", 0, 0)
-    for record in reading.tail(config, [topic], _decoder(config), start="beginning", stop=ended):
+    for record in reading.tail(config, [topic], gap_decoder_of(config), start="beginning", stop=ended):
         if record.offset <= last or record.data is None or not ours(record.data["id"]):
             continue
-        gap = _plain(record.data)
+        gap = plain(record.data)
         if gap["state"] != "open":
             found[gap["id"]] = gap
         tell("asking the gateway", len(found), count if found else 0)
@@ -169,7 +163,15 @@ def _follow(
 
 
 def runs(config: Config) -> bool:
-    """Whether a bridge of this name is active: something comes to its ledger."""
+    """Whether a bridge of this name is active: something comes to its ledger. Takes up to `SILENT` seconds, and says so."""
+    from bridge import topics
+
+    ledger = topics.own_name(config, topics.Role.LEDGER)
+    with waiting(f"waiting for an active bridge: it would write to {ledger} within {SILENT:g} s"):
+        return _runs(config)
+
+
+def _runs(config: Config) -> bool:
     from bridge import kafka, topics
     from bridge.ledger import RESIGN, EntryCodec
     from bridge.ledger_reader import LedgerReader
@@ -238,18 +240,5 @@ def host(config: Config, *, needed: bool) -> Iterator[Callable[[], bool]]:
             raise errors[0]
 
 
-def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    """A gap record with its times in ms since the epoch."""
-    times = {name: data[name] and round(data[name].timestamp() * 1000) for name in ("from", "to")}
-    return {**data, **times}
-
-
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-def _decoder(config: Config) -> Decoder:
-    from bridge.registry import Registry
-    from bridge.tail import Decoder
-
-    return Decoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)

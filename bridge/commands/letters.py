@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import shutil
 import sys
 import textwrap
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from bridge.commands.command import Group, config_option, json_option, load, load_catalog
 from bridge.commands.progress import progress_bar
-from bridge.commands.reading import decoder_of
-from bridge.errors import BadData
+from bridge.commands.reading import decoder_of, width
+from bridge.commands.waiting import waiting
+from bridge.errors import BadData, BridgeError, LaneError
 
 if TYPE_CHECKING:
     from bridge.config import Config
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
     from bridge.tail import Seen
     from bridge.witness import Laid
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _PLACE: Final = re.compile(r"(.+)\[(\d+)\]@(\d+)")
+#: Seconds that a look at one dead letter may spend on the ledger.
+PATIENCE: Final = 10.0
 #: Between words to the progress bar, in records.
 _OFTEN: Final = 200
-#: Width of lines where there is no terminal.
-_WIDE: Final = 10_000
 
 
 @click.group("dead-letters", cls=Group)
@@ -40,8 +40,22 @@ def dead_letters() -> None:
     """Look at frames that could not become records; replay them."""
 
 
-def chosen(command: _F) -> _F:
-    """Add the options that choose dead letters."""
+class Choice(NamedTuple):
+    """Which dead letters are meant; empty: all of them."""
+
+    gateways: tuple[str, ...]
+    reasons: tuple[str, ...]
+    types: tuple[str, ...]
+    since: str | None
+
+
+def chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose dead letters; the command takes them as its `choice`."""
+
+    @functools.wraps(command)
+    def gathered(*, gateways: Any, reasons: Any, types: Any, since: Any, **others: Any) -> None:
+        command(choice=Choice(gateways, reasons, types, since), **others)
+
     for option in (
         click.option(
             "--since", "--from", "since", metavar="WHERE", help="Received since: how long ago (24h), or a time."
@@ -50,8 +64,8 @@ def chosen(command: _F) -> _F:
         click.option("--reason", "reasons", metavar="CODE", multiple=True, help="With this reason; may be repeated."),
         click.option("--gateway", "gateways", metavar="NAME", multiple=True, help="Of this gateway; may be repeated."),
     ):
-        command = option(command)
-    return command
+        gathered = option(gathered)
+    return gathered
 
 
 @dead_letters.command(
@@ -72,10 +86,7 @@ def dead_letters_list(
     *,
     named: tuple[str, ...],
     path: Path,
-    gateways: tuple[str, ...],
-    reasons: tuple[str, ...],
-    types: tuple[str, ...],
-    since: str | None,
+    choice: Choice,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -89,7 +100,8 @@ def dead_letters_list(
     counts: Counter[str] = Counter()
     # People are shown them at the end: lines would run into the bar.
     kept: deque[dict[str, Any]] = deque(maxlen=limit)
-    for record in dead(config, (*named, *gateways), reasons=reasons, types=types, since=since):
+    wanted = choice._replace(gateways=(*named, *choice.gateways))
+    for record in dead(config, **wanted._asdict()):
         counts[record.headers.get("reason", "?")] += 1
         if as_json and limit is None:
             terminal.row(facts(record))
@@ -121,14 +133,16 @@ def dead_letters_show(*, place: str, path: Path, raw: bool, as_json: bool) -> No
     """Show one dead letter whole, and what is wrong with it.
 
     PLACE is what the list calls it: the topic, its partition and the offset. What the schema expects is what that of the
-    installed version does, and so is whether the frame would become a record now.
+    installed version does, and so is what would come of a replay now.
     """
     from bridge import terminal
     from bridge.mortuary import Mortuary
+    from bridge.rehearsal import ways_of
 
     config = load(path)
+    catalog = load_catalog()
     at = place_of(config, place)
-    with Mortuary(config, load_catalog()) as mortuary:
+    with Mortuary(config, catalog) as mortuary:
         [letter] = mortuary.letters(at.gateway, {at.partition: [at.offset]})
     if letter.value is None:
         raise BadData(f"there is no dead letter at {place!r}", mend="`feedbridge dead-letters list` lists them")
@@ -136,13 +150,15 @@ def dead_letters_show(*, place: str, path: Path, raw: bool, as_json: bool) -> No
         sys.stdout.buffer.write(letter.value)
         sys.stdout.buffer.flush()
         return
-    diagnosis = None if letter.cut else _diagnosis(config, letter)
+    ways = ways_of(config, catalog, at.gateway)
+    diagnosis = None if letter.cut else _diagnosis(config, letter, ways)
+    replay = _foretold(config, letter, ways, diagnosis)
     if as_json:
-        terminal.document(_document(config, letter, diagnosis))
+        terminal.document(_document(config, letter, diagnosis, replay))
         return
-    rows = [(name, value) for name, value in _described(config, letter, diagnosis) if value]
+    rows = [(name, value) for name, value in _described(config, letter, diagnosis, replay) if value]
     for name, value in rows:
-        first, *more = textwrap.wrap(value, _width() - 10) or [""]
+        first, *more = textwrap.wrap(value, width() - 10) or [""]
         terminal.line(f"{name:<9} {first}")
         for each in more:
             terminal.line(f"{'':<9} {each}")
@@ -190,7 +206,14 @@ def place_of(config: Config, text: str) -> Place:
         for gateway in config.gateways:
             if topics.dead_letters_name(config, gateway) == found[1]:
                 return Place(gateway, int(found[2]), int(found[3]))
-    raise BadData(f"there is no dead letter at {text!r}", mend="`feedbridge dead-letters list` lists them")
+    topic = topics.dead_letters_name(config, next(iter(config.gateways)))
+    if found is None:
+        raise BadData(
+            f"{text!r} is no place of a dead letter", mend=f"give it as '{topic}[0]@12': topic, partition, offset"
+        )
+    raise BadData(
+        f"{found[1]!r} is no topic of dead letters", mend=f"give one of this configuration, such as '{topic}[0]@12'"
+    )
 
 
 def words(config: Config, place: Place) -> str:
@@ -198,17 +221,6 @@ def words(config: Config, place: Place) -> str:
     from bridge import topics
 
     return f"{topics.dead_letters_name(config, place.gateway)}[{place.partition}]@{place.offset}"
-
-
-def ways_of(config: Config, gateway: str) -> Ways:
-    """What reads the frames of a gateway, by the schemas that are installed."""
-    from bridge import grounds, topics
-    from bridge.route import MAX_VALUE, Ways
-
-    catalog = load_catalog()
-    routes = grounds.routes(config, catalog, topics.plan(config, catalog), {})
-    route = next(each for each in routes if each.gateway == gateway)
-    return Ways(route, seq_scope=config.dedupe.seq_scope, max_value=MAX_VALUE)
 
 
 def facts(record: Seen) -> dict[str, Any]:
@@ -234,24 +246,46 @@ def _tell(found: dict[str, Any]) -> None:
     blame = f"{found['path']}: {found['detail']}" if found["path"] else str(found["detail"] or "")
     about = f"{found['type'] or 'no type'}, gateway {found['gateway']}, key {found['key']}, {found['bytes']:,} bytes"
     for text, indent in ((head, ""), (blame, "  "), (about, "  ")):
-        for line in textwrap.wrap(text, _width(), initial_indent=indent, subsequent_indent="  "):
+        for line in textwrap.wrap(text, width(), initial_indent=indent, subsequent_indent="  "):
             terminal.line(line)
 
 
-def _width() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
-
-
-def _diagnosis(config: Config, letter: Laid) -> Diagnosis:
+def _diagnosis(config: Config, letter: Laid, ways: Ways) -> Diagnosis:
     from bridge.diagnosis import diagnose
 
-    gateway = letter.place.gateway
-    kind = load_catalog().kind(config.gateways[gateway].kind)
+    kind = load_catalog().kind(config.gateways[letter.place.gateway].kind)
     schemas = {name: each.schema for name, each in kind.types.items()}
-    return diagnose(letter.frame(), ways_of(config, gateway), schemas, letter.headers.get("path"))
+    return diagnose(letter.frame(), ways, schemas, letter.headers.get("path"))
 
 
-def _described(config: Config, letter: Laid, diagnosis: Diagnosis | None) -> Iterator[tuple[str, str | None]]:
+def _foretold(config: Config, letter: Laid, ways: Ways, diagnosis: Diagnosis | None) -> dict[str, str | None]:
+    """What a replay would say now: ``outcome``; ``unsure``: why receipts and ledger could not be asked, as far as they count."""
+    from bridge.mortuary import Mortuary
+    from bridge.receipt import Outcome
+    from bridge.rehearsal import WOULD, rehearse
+
+    if diagnosis is None or not diagnosis.topics:
+        return {"outcome": Outcome.CUT if diagnosis is None else Outcome.DEAD, "unsure": None}
+    until = time.monotonic() + PATIENCE
+    at, unsure = letter.place, ""
+    try:
+        with (
+            waiting("reading the ledger since the frame was received"),
+            Mortuary(config, load_catalog(), give_up=lambda: time.monotonic() > until) as mortuary,
+        ):
+            [told] = rehearse(mortuary, at.gateway, {at.partition: [at.offset]}, ways)
+    except LaneError:
+        unsure = f"the ledger could not be read in {PATIENCE:g} s; `dead-letters replay --dry-run` takes its time"
+    except BridgeError as error:
+        unsure = str(error)
+    else:
+        return {"outcome": told.outcome, "unsure": None}
+    return {"outcome": WOULD, "unsure": unsure}
+
+
+def _described(
+    config: Config, letter: Laid, diagnosis: Diagnosis | None, replay: Mapping[str, str | None]
+) -> Iterator[tuple[str, str | None]]:
     from bridge import status
 
     headers = letter.headers
@@ -275,14 +309,28 @@ def _described(config: Config, letter: Laid, diagnosis: Diagnosis | None) -> Ite
     doc = f" ({diagnosis.doc})" if diagnosis.doc else ""
     yield "schema", f"{where}{diagnosis.expects}{doc}" if diagnosis.expects else None
     yield "found", diagnosis.found
-    if diagnosis.topics:
-        yield "now", f"would be published to {', '.join(diagnosis.topics)}"
+    outcome = replay["outcome"] or ""
+    if replay["unsure"]:
+        goes = ", ".join(diagnosis.topics)
+        yield "now", f"would be published to {goes}, as far as the frame alone tells: {replay['unsure']}"
+    elif diagnosis.topics:
+        yield "now", f"{outcome}{_MEANS.get(outcome) or ' to ' + ', '.join(diagnosis.topics)}"
     else:
         blamed = f" {diagnosis.path}:" if diagnosis.path else ""
         yield "now", f"still a dead letter: {diagnosis.reason}:{blamed} {diagnosis.detail}"
 
 
-def _document(config: Config, letter: Laid, diagnosis: Diagnosis | None) -> dict[str, Any]:
+#: What is said of an outcome that a replay would have, though the frame can be a record.
+_MEANS: Final = {
+    "already there": ": the frame, or another that says the same, is published",
+    "superseded": ": a newer state of its match or market is published",
+    "too old": ": nobody can prove that it was not published since",
+}
+
+
+def _document(
+    config: Config, letter: Laid, diagnosis: Diagnosis | None, replay: Mapping[str, str | None]
+) -> dict[str, Any]:
     import base64
 
     import msgspec
@@ -298,6 +346,7 @@ def _document(config: Config, letter: Laid, diagnosis: Diagnosis | None) -> dict
         "headers": dict(letter.headers),
         "cut": letter.cut,
         "now": None if diagnosis is None else msgspec.to_builtins(diagnosis),
+        "replay": replay,
         **content,
     }
 

@@ -1,9 +1,11 @@
-"""What commands that read a stretch of topics share: the span, the decoder."""
+"""What commands that read a stretch of topics share: the span, the decoders, the width of what they show."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bridge.commands.command import load_catalog
 
@@ -33,3 +35,19 @@ def decoder_of(config: Config) -> Decoder:
     from bridge.tail import Decoder
 
     return Decoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)
+
+
+def gap_decoder_of(config: Config) -> Decoder:
+    """What reads the gaps of an installation: as `decoder_of`, also while the registry is away."""
+    from bridge.gap_decoder import GapDecoder
+    from bridge.registry import Registry
+
+    return GapDecoder.of(load_catalog(), registry=Registry(config.registry) if config.registry else None)
+
+
+def width() -> int:
+    """Columns of the terminal; without end where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+
+
+_WIDE: Final = 10_000

@@ -13,7 +13,7 @@ import click
 
 from bridge.commands.command import Command, config_option, json_option, load, load_catalog
 from bridge.commands.filling import host, runs
-from bridge.commands.letters import chosen, dead, place_of, ways_of, words
+from bridge.commands.letters import Choice, chosen, dead, place_of, words
 from bridge.commands.progress import progress_bar
 from bridge.commands.reading import decoder_of
 from bridge.errors import Unreachable
@@ -30,7 +30,6 @@ BYTES: Final = 32 << 20
 QUIET: Final = 20.0
 #: Places of one outcome that people are told one by one.
 SHOWN: Final = 10
-WOULD: Final = "would be published"
 #: A place, what came of it, and why.
 Told: TypeAlias = "tuple[Place, str, str]"
 
@@ -63,10 +62,7 @@ def dead_letters_replay(
     *,
     named: tuple[str, ...],
     path: Path,
-    gateways: tuple[str, ...],
-    reasons: tuple[str, ...],
-    types: tuple[str, ...],
-    since: str | None,
+    choice: Choice,
     dry_run: bool,
     older: bool,
     yes: bool,
@@ -81,8 +77,7 @@ def dead_letters_replay(
     """
     from bridge import requests
 
-    filters = bool(gateways or reasons or types or since)
-    if sum((bool(named), filters, bool(numbers))) != 1:
+    if sum((bool(named), any(choice), bool(numbers))) != 1:
         raise click.UsageError("give either places, or options that choose dead letters, or --request")
     if numbers and dry_run:
         raise click.UsageError("--dry-run does not go with --request")
@@ -93,7 +88,7 @@ def dead_letters_replay(
     if named:
         wanted = [(place_of(config, each), 0) for each in dict.fromkeys(named)]
     else:
-        found = dead(config, gateways, reasons=reasons, types=types, since=since)
+        found = dead(config, **choice._asdict())
         wanted = [
             (place_of(config, f"{each.topic}[{each.partition}]@{each.offset}"), len(each.value or b""))
             for each in found
@@ -138,29 +133,16 @@ def split(wanted: Sequence[tuple[Place, int]], *, older: bool = False) -> list[R
 
 def rehearse(config: Config, places: Sequence[Place], *, older: bool = False) -> list[Told]:
     """What would come of each."""
-    found: list[Told] = []
-    from bridge.errors import BadFrame
+    from bridge import rehearsal
     from bridge.mortuary import Mortuary
-    from bridge.receipt import Outcome
 
-    with Mortuary(config, load_catalog()) as mortuary:
-        receipts = mortuary.receipts()
+    catalog = load_catalog()
+    found: list[Told] = []
+    with Mortuary(config, catalog) as mortuary:
         for request in split([(place, 0) for place in places]):
-            ways = ways_of(config, request.gateway)
-            letters = mortuary.letters(request.gateway, request.letters)
-            verdicts = mortuary.witness(letters, receipts, ways, older=older).verdicts
-            for letter in letters:
-                if (verdict := verdicts.get(letter.place)) is not None:
-                    found.append((letter.place, verdict, ""))
-                    continue
-                try:
-                    sighting = ways.sight(letter.frame())
-                except BadFrame as bad:
-                    found.append((letter.place, Outcome.DEAD, f"{bad.reason} {bad.path or ''}".rstrip()))
-                else:
-                    topics = [] if sighting is None else [topic for topic, _ in sighting.way.topics]
-                    outcome = WOULD if topics else Outcome.DEAD
-                    found.append((letter.place, outcome, ", ".join(topics) or "not published"))
+            ways = rehearsal.ways_of(config, catalog, request.gateway)
+            told = rehearsal.rehearse(mortuary, request.gateway, request.letters, ways, older=older)
+            found += [(each.letter.place, each.outcome, each.why) for each in told]
     return found
 
 

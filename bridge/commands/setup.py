@@ -111,6 +111,7 @@ async def _overlaps(settings: Config, catalog: Catalog, metrics: Metrics, second
                 name,
                 catalog.kind(each.kind),
                 partial(kinds()[each.kind], name, each, metrics=metrics),
+                scope=settings.dedupe.seq_scope,
                 seconds=seconds,
             )
             for name, each in settings.gateways.items()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from msgspec import structs
 
+from bridge.errors import BridgeError, Refused
 from bridge.gateways.dialect import Dialect
 from bridge.gateways.gateway import (
     ABSENT,
@@ -186,9 +187,13 @@ class Fleet:
 
     def refuse(self, reason: str) -> None:
         """The key is refused, by something else than a socket."""
-        self._refused = redactor.text(reason)
+        self._refused = redactor.text(self.settings.blamed(self.name, reason))
         self.log.error("gateway_refused", reason=self._refused)
         self._changed()
+
+    def told(self, error: BridgeError) -> str:
+        """What to say of an error of a request; where it refuses the key, also which setting holds that."""
+        return self.settings.blamed(self.name, str(error)) if isinstance(error, Refused) else str(error)
 
     @property
     def refused(self) -> str | None:

@@ -17,7 +17,7 @@ import msgspec
 from pydantic import Field
 
 from bridge.finding import Finding
-from bridge.settings import MIB, Duration, Settings, Size, WebSocketUrl
+from bridge.settings import MIB, Duration, Secret, Settings, Size, WebSocketUrl
 
 if TYPE_CHECKING:
     import ssl
@@ -59,6 +59,14 @@ class GatewaySettings(Settings):
         description="How many connections the gateway lets the key hold. Where a second one beside the first would be too "
         "many, the first is closed before the second is opened, and the gap is recorded.",
     )
+
+    def blamed(self, name: str, text: str) -> str:
+        """What to say where the key of a gateway, called `name`, is refused with a text: also which setting holds it."""
+        for field, value in self:
+            if isinstance(value, Secret):
+                origin = f", from {value.origin}" if value.origin else ""
+                return f"{text}; the key is gateways.{name}.{field}{origin}"
+        return text
 
 
 class Gateway(ABC):

@@ -185,7 +185,7 @@ class PredictStreet(Gateway):
         try:
             await rest.get("/api/platform/status")
         except (Refused, Unreachable, BadData) as error:
-            return Finding(self.name, ok=False, text=f"REST: {error}")
+            return Finding(self.name, ok=False, text=f"REST: {self._fleet.told(error)}")
         return Finding(self.name, ok=True, text="REST answers")
 
     def _connections(self) -> dict[str, Subscriber]:
@@ -440,7 +440,7 @@ class PredictStreetMarket(PredictStreet):
         try:
             known = await self._read(markets)
         except (Refused, Unreachable, BadData) as error:
-            return Finding(self.name, ok=False, text=f"REST: {error}")
+            return Finding(self.name, ok=False, text=f"REST: {self._fleet.told(error)}")
         unknown = markets.unknown(self._tokens())
         if unknown:
             text = f"REST lists no market for {len(unknown)} of the tokens: {', '.join(named(unknown))}"

@@ -100,6 +100,8 @@ class Ending(msgspec.Struct, frozen=True):
     after: float = 0.0
     #: Whether the first try comes without a pause: the server told us to connect anew.
     at_once: bool = False
+    #: Whether the key is to blame: then the setting that holds it is worth naming.
+    key: bool = False
 
     @property
     def crowded(self) -> bool:
@@ -120,10 +122,11 @@ def of_close(closed: Closed, *, absent: bool = False) -> Ending:
             return Ending(Verdict.RETRY, OVERSIZE, f"a message is longer than max_frame allows ({reason})")
         return Ending(Verdict.RETRY, DISCONNECT, f"the server broke the protocol ({closed.code}: {reason})")
     if closed.code == _UNAUTHORISED:
-        return Ending(Verdict.SLOW if closed.reason in _PASSING else Verdict.FINAL, REFUSED, text)
+        passing = closed.reason in _PASSING
+        return Ending(Verdict.SLOW if passing else Verdict.FINAL, REFUSED, text, key=not passing)
     if closed.code == _POLICY or closed.code in _OWN_CODES:
         if _ABOUT_THE_KEY.search(closed.reason):
-            return Ending(Verdict.FINAL, REFUSED, text)
+            return Ending(Verdict.FINAL, REFUSED, text, key=True)
         if absent and _NOT_FOUND.search(closed.reason):
             return Ending(Verdict.ABSENT, DISCONNECT, text)
     return Ending(Verdict.RETRY, DISCONNECT, text, at_once=closed.code in _LEAVING)
@@ -136,7 +139,7 @@ def of_status(declined: Declined, *, now: float, absent: bool = False) -> Ending
     text = f"HTTP {status}{': ' if said else ''}{said}"
     if status in {401, 403}:
         passing = any(reason in said for reason in _PASSING)
-        return Ending(Verdict.SLOW if passing else Verdict.FINAL, REFUSED, text)
+        return Ending(Verdict.SLOW if passing else Verdict.FINAL, REFUSED, text, key=not passing)
     if status == 404 and absent:  # noqa: PLR2004 - HTTP
         return Ending(Verdict.ABSENT, DISCONNECT, text)
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from bridge.frame import STREAM, Frame
 from bridge.gateways.dialect import NEVER, Dialect, Reaction
 from bridge.gateways.gateway import (
@@ -213,7 +215,7 @@ class Socket:
                 ending = await self._connection(until_up)
         except TimeoutError:
             return Ending(Verdict.RETRY, SILENCE, f"connected, but nothing came within {seconds:g} s")
-        return None if ending is _UP else ending
+        return None if ending is _UP else replace(ending, text=self._blamed(ending))
 
     @property
     def state(self) -> State:
@@ -389,8 +391,11 @@ class Socket:
             return Ending(ending.verdict, JOURNAL_FULL, f"{ending.text}, after the journal was full", ending.after)
         return ending
 
+    def _blamed(self, ending: Ending) -> str:
+        return self._settings.blamed(self._gateway, ending.text) if ending.key else ending.text
+
     def _lost(self, ending: Ending) -> None:
-        text = redactor.text(ending.text)
+        text = redactor.text(self._blamed(ending))
         if self._connections and self._ended_by is None:
             self._ended_by = ending.cause
         if ending.verdict is Verdict.FINAL:

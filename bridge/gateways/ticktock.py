@@ -368,7 +368,7 @@ class TickTock(Gateway):
         try:
             whoami = _whoami(await rest.get("/v1/whoami"))
         except (Refused, Unreachable, BadData) as error:
-            return [Finding(self.name, ok=False, text=f"REST: {error}")]
+            return [Finding(self.name, ok=False, text=f"REST: {self._fleet.told(error)}")]
         found = [Finding(self.name, ok=True, text=f"the key is known as {whoami.name}")]
         missing = _missing(whoami)
         if missing:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.ops.metrics import quantile
@@ -24,6 +24,9 @@ STRETCHES: Final = 60
 LATE: Final = 30
 #: Dead letters that are remembered.
 BURIED: Final = 20
+#: Dead letters are counted by reason for so many minutes.
+MINUTES: Final = 15
+_MINUTE: Final = 60_000
 #: What is counted of each type.
 COUNTED: Final = ("received", "published", "duplicates", "unchanged", "dead_letters")
 
@@ -38,12 +41,16 @@ class Census:
         self._types: dict[tuple[str, str], list[int]] = {}
         self._rates: dict[str, dict[int, int]] = {}
         self._buried: deque[Buried] = deque(maxlen=BURIED)
+        #: (minute, (gateway, reason) → dead letters), of the last `MINUTES` that had any.
+        self._reasons: deque[tuple[int, Counter[tuple[str, str]]]] = deque(maxlen=MINUTES)
         self._times = {"latency": metrics.latency_seconds, "transaction": metrics.transaction_seconds}
         #: (stretch, counts of each histogram when it began).
         self._marks: deque[tuple[int, list[list[int]]]] = deque(maxlen=LATE + 1)
 
-    def take(self, found: Iterable[Counts], buried: Iterable[Buried] = ()) -> None:
-        """Add what became of some frames."""
+    def take(
+        self, found: Iterable[Counts], buried: Iterable[Buried] = (), dead: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
+        """Add what became of some frames. buried: the last dead letters. dead: (gateway, reason) → how many, all of them."""
         stretch = self._now() // STRETCH
         with self._lock:
             if not self._marks or self._marks[-1][0] < stretch:
@@ -62,6 +69,11 @@ class Census:
                 if len(rates) > STRETCHES + 1:
                     del rates[next(iter(rates))]
             self._buried.extend(buried)
+            if dead:
+                minute = self._now() // _MINUTE
+                if not self._reasons or self._reasons[-1][0] < minute:
+                    self._reasons.append((minute, Counter()))
+                self._reasons[-1][1].update(dead)
 
     def types(self) -> list[dict[str, Any]]:
         """All types of which there was a frame, by gateway and name, with what became of them."""
@@ -88,6 +100,19 @@ class Census:
             counts = _less(times.counts(), mark[place]) if mark is not None else []
             found[name] = {"p50": quantile(0.5, counts), "p99": quantile(0.99, counts)}
         return found
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """How many dead letters each gateway had for each reason in the last `MINUTES`, the most first."""
+        since = self._now() // _MINUTE - MINUTES
+        total: Counter[tuple[str, str]] = Counter()
+        with self._lock:
+            for minute, counts in self._reasons:
+                if minute > since:
+                    total.update(counts)
+        return [
+            {"gateway": gateway, "reason": reason, "count": count}
+            for (gateway, reason), count in sorted(total.items(), key=lambda each: (-each[1], each[0]))
+        ]
 
     def buried(self) -> list[Buried]:
         """The last dead letters, the newest first."""

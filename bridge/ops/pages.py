@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
 _KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -70,8 +72,9 @@ def template() -> str:
 
 
 def filled(page: str, status: dict[str, Any]) -> str:
-    """The page with name and sentence in it: what is there before the first event, and without JavaScript."""
-    first = next(iter(status.get("well", ())), {"level": "wait", "text": "Reading the status."})
+    """The page with name, sentence, what else there is to say and the runbooks: all before the first event, and without JavaScript."""
+    findings = status.get("well") or [{"level": "wait", "text": "Reading the status."}]
+    first = findings[0]
     now = status.get("now")
     words = {
         "name": status.get("name", "feedbridge"),
@@ -79,9 +82,23 @@ def filled(page: str, status: dict[str, Any]) -> str:
         "sentence": first["text"],
         "moment": moment(now) if isinstance(now, int) else "just now",
     }
-    for word, text in words.items():
-        page = page.replace(f"{{{{{word}}}}}", html.escape(str(text)))
-    return page
+    filling = {word: html.escape(str(text)) for word, text in words.items()} | {"more": _more(findings)}
+    # In one pass: what a gateway has said may look like a place to be filled.
+    return _PLACE.sub(lambda place: filling[place[1]], page)
+
+
+def _more(findings: Sequence[Mapping[str, Any]]) -> str:
+    """What stands below the sentence, as ``view.js`` makes it: what to do, then the other findings, each with its own."""
+    others = "".join(
+        f'<li data-level="{html.escape(str(each["level"]))}">{html.escape(str(each["text"]))} {_runbook(each)}</li>'
+        for each in findings[1:]
+    )
+    return _runbook(findings[0]) + (f'<ul class="findings">{others}</ul>' if others else "")
+
+
+def _runbook(finding: Mapping[str, Any]) -> str:
+    name = html.escape(str(finding.get("runbook") or ""))
+    return f'<a class="runbook" href="runbooks/{name}">What to do: {name}</a>' if name else ""
 
 
 def runbooks() -> dict[str, File]:

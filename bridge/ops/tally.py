@@ -81,7 +81,8 @@ class Tally:
                 self._unchanged[counts.gateway,].inc(counts.unchanged)
             if counts.collisions:
                 metrics.seq_collisions.labels(counts.gateway).inc(counts.collisions)
-        for (gateway, reason), number in pipeline.drain_dead().items():
+        dead = pipeline.drain_dead()
+        for (gateway, reason), number in dead.items():
             metrics.dead_letters.labels(gateway, reason).inc(number)
         for (gateway, cause), number in outages.drain_opened().items():
             metrics.gaps.labels(gateway, cause).inc(number)
@@ -89,7 +90,7 @@ class Tally:
             metrics.gaps_judged.labels(gateway, state).inc(number)
         times = collections.Counter(batch.received)
         metrics.latency_seconds.observe_all((max(now - at, 0) / 1000, number) for at, number in times.items())
-        self._census.take(found, pipeline.drain_buried())
+        self._census.take(found, pipeline.drain_buried(), dead)
         self._replayed(pipeline)
         window = pipeline.window
         metrics.window_identities.labels(self._lane).set(len(window))

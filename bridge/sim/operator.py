@@ -59,7 +59,7 @@ class Refuse(_Arguments):
 
 
 class Answer(_Arguments):
-    """Answer requests over HTTP otherwise, or late; see `Misanswer`."""
+    """Answer requests over HTTP otherwise, or late, but never the operator's own; see `Misanswer`."""
 
     path: str = "/"
     status: int = 200

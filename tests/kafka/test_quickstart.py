@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ from bridge.sim import TickTockSim
 from tests.blocks import ROOT, Block, blocks, commands
 from tests.kafka.conftest import Kafka, Registry
 from tests.running import BridgeHere, configuration, ticktock
-from tests.servers.process import Port
+from tests.servers.process import Port, Process
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -50,20 +49,20 @@ async def test_the_quick_start_from_the_first_block_to_the_last(
     shim.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m bridge.cli "$@"\n')
     shim.chmod(0o755)
     script = "set -eu\n" + "".join(f"echo '<{block.line}>'\n{here(block.text)}" for block in PAGE if block.kind == "sh")
-    shell = await asyncio.create_subprocess_exec(
-        "bash", "-c", script, cwd=tmp_path, start_new_session=True,
-        env={**os.environ, "PATH": f"{shim.parent}:{os.environ['PATH']}"},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    # Kept, since what the page starts in the background must not outlive tests that are killed.
+    shell = Process(
+        "quick start", ["bash", "-c", f"cd '{tmp_path}'\n{script}"], log=tmp_path / "shell.out",
+        environ={"PATH": f"{shim.parent}:{os.environ['PATH']}"},
     )  # fmt: skip
+    shell.start()
     try:
-        out, _ = await asyncio.wait_for(shell.communicate(), 360)
+        code = await asyncio.to_thread(shell.wait, timeout=360)
     finally:
-        if shell.returncode != 0:
-            os.killpg(shell.pid, signal.SIGKILL)
+        shell.kill()
         for port in ports.values():
             port.close()
-    said = out.decode()
-    assert shell.returncode == 0, said + logs(tmp_path)
+    said = shell.log.read_text()
+    assert code == 0, said + logs(tmp_path)
     parts = iter(re.split(r"^<(\d+)>$", said, flags=re.MULTILINE)[1:])
     shown = {name: next(parts) for name in parts}
     told = {first_command(block): shown[str(block.line)] for block in PAGE if block.kind == "sh"}

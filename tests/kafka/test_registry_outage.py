@@ -18,6 +18,7 @@ from tests.audit.frames import frames, scripted
 from tests.installation import installation
 from tests.kafka.conftest import Kafka
 from tests.kafka.conftest import Registry as Server
+from tests.kafka.test_verify import command
 from tests.running import BridgeProcess, configuration, now
 from tests.servers.apicurio import Apicurio
 
@@ -85,7 +86,7 @@ async def not_ready(bridge: BridgeProcess) -> bool:
 async def test_killed_while_running_it_is_not_missed_before_a_schema_is_new(
     kafka: Kafka, mortal: Apicurio, topic_prefix: str, judge: Judge, tmp_path: Path
 ) -> None:
-    """Known types are published on, also by the next process, from the ids beside the journal.
+    """Known types are published on, also by the next process, from the ids beside the journal; gaps are listed and all is verified.
 
     A gateway that was added has subjects whose ids nobody knows: the bridge receives, says in one line, in `/readyz` and in a
     metric what it waits for, and publishes all of it when the registry is back.
@@ -111,6 +112,9 @@ async def test_killed_while_running_it_is_not_missed_before_a_schema_is_new(
             assert b'feedbridge_waiting{service="registry"} 0.0' in (await bridge.get("/metrics"))[1]
             assert await bridge.stop() == 0
             assert not waited(bridge)
+            code, out = await asyncio.to_thread(command, bridge.file, "gaps", "list")
+            assert (code, "cs2/list/" in out) == (0, True), out
+            assert (await asyncio.to_thread(command, bridge.file, "verify"))[0] == 0
 
             bridge.config["gateways"]["more"] = gateway(other)
             await bridge.start()

@@ -233,14 +233,15 @@ def wait_gone(pid: int, *, timeout: float = 20.0) -> None:
 
 
 @pytest.fixture
-def owner(tmp_path: Path) -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
-    """Return a function that runs a piece of Python in a process of its own and the folder given."""
+def owner(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that runs a piece of Python in a process of its own and the folder given, with further arguments."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(code: str, folder: Path) -> subprocess.Popen[str]:
+    def run(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], cwd=folder, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), *arguments],
+            cwd=folder, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         started.append(process)
         return process
 
@@ -276,6 +277,36 @@ def test_servers_die_with_a_killed_owner(owner: Callable[[str, Path], subprocess
     process = owner(START_SLEEPER, ROOT)
     pid, _ = map(int, said(process).split())
     process.send_signal(signal.SIGKILL)
+    wait_gone(pid)
+
+
+START_SHELL = """
+    import sys, time
+    from pathlib import Path
+    from tests.servers.process import Process
+    log = Path(sys.argv[1]) / "log"
+    shell = Process("shell", ["bash", "-c", "sleep 600 & echo $!; " + sys.argv[2]], log=log)
+    shell.start()
+    while not log.exists() or not log.read_text().endswith("\\n"):
+        time.sleep(0.01)
+    print(log.read_text().strip(), flush=True)
+    print(shell.wait(timeout=600), flush=True)
+"""
+
+
+def test_what_a_shell_has_started_dies_with_a_killed_owner(owner: Callable[..., subprocess.Popen[str]]) -> None:
+    """Background processes too: a shell that is killed leaves them to nobody."""
+    process = owner(START_SHELL, ROOT, "wait")
+    pid = int(said(process))
+    process.send_signal(signal.SIGKILL)
+    wait_gone(pid)
+
+
+def test_what_a_shell_has_started_dies_when_it_ends(owner: Callable[..., subprocess.Popen[str]]) -> None:
+    """By itself; its exit status is told."""
+    process = owner(START_SHELL, ROOT, "exit 7")
+    pid = int(said(process))
+    assert said(process) == "7"
     wait_gone(pid)
 
 

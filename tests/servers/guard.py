@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import socketserver
 import ssl
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Collection
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tests.servers import threaded
 from tests.servers.certificates import Pair
 
 _KEPT: Final = ("Content-Type", "Accept")
 
 
-class Guard:
+class Guard(threaded.Threaded):
     """Between a client and a registry, in threads of its own. url: as the client needs it, with the path of what is behind.
 
     behind: its URL. pair: the front's certificate. accepted: values of ``Authorization`` that pass; none given: all.
@@ -38,9 +37,8 @@ class Guard:
         if clients is not None:
             context.load_verify_locations(clients)
             context.verify_mode = ssl.CERT_REQUIRED
-        self._server = _Server(self, context)
-        self.url = f"https://127.0.0.1:{self._server.server_address[1]}{self._behind.path}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="guard")
+        super().__init__(_Server(self, context))
+        self.url = f"https://127.0.0.1:{self.port}{self._behind.path}"
 
     def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, str, bytes]:
         """Status, type and body of the answer to a request."""
@@ -59,20 +57,8 @@ class Guard:
             with error:
                 return error.code, error.headers.get("Content-Type", "application/json"), error.read()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
     # Connections are kept open by clients: whoever closes the front does not wait for them
     block_on_close = False
 
@@ -87,7 +73,7 @@ class _Server(ThreadingHTTPServer):
             socketserver.TCPServer.finish_request(self, secure, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(threaded.Handler):
     server: _Server
 
     def _answer(self) -> None:
@@ -99,6 +85,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - as the base class calls them
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet."""

@@ -5,6 +5,9 @@ way, the kernel closes that end and the program is killed. Should the keeper its
 program too (``PR_SET_PDEATHSIG``). That signal alone would not do: it comes when the *thread* that started the program
 ends, and tests start and restart servers from worker threads. Here the only thread lives as long as the process.
 
+What the program has started itself, as a shell does in the background, is killed with it, and when it ends: all of its
+process group.
+
 Prints the program's pid, then its exit status when it ends. A session of its own keeps Ctrl-C in a terminal from
 reaching the servers before the tests have ended.
 """
@@ -39,13 +42,14 @@ def main() -> int:
             stdout=output,
             stderr=output,
             preexec_fn=die_with_keeper,  # noqa: PLW1509 - there is one thread
+            process_group=0,
         )
     sys.stdout.write(f"{program.pid}\n")
     sys.stdout.flush()
     ended = os.pidfd_open(program.pid)
-    ready, _, _ = select.select([sys.stdin, ended], [], [])
-    if ended not in ready:
-        program.kill()
+    select.select([sys.stdin, ended], [], [])
+    # Before it is waited for: until then the number is surely its own.
+    os.killpg(program.pid, signal.SIGKILL)
     return abs(program.wait())
 
 

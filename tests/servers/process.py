@@ -73,6 +73,14 @@ class Process:
             raise ServerError(f"{self.name} could not be started: {' '.join(self._command[:1])}")
         self._pid = int(said)
 
+    def wait(self, *, timeout: float) -> int:
+        """Return the exit status when the program has ended by itself; ServerError after timeout seconds."""
+        if self.running:
+            self._wait(timeout)
+        self._release()
+        assert self._exit_code is not None
+        return self._exit_code
+
     def stop(self, *, timeout: float = 30.0) -> None:
         """SIGTERM, and wait until the program has ended; ServerError after timeout seconds. A paused one goes on first."""
         if self.running:

@@ -12,6 +12,7 @@ from bridge.catalog import Catalog
 from bridge.check import check
 from bridge.errors import Refused, Unreachable
 from bridge.finding import Finding
+from bridge.settings import Secret
 from tests.installation import installation
 
 CATALOG = Catalog.load()
@@ -50,6 +51,14 @@ async def test_no_registry_is_fine() -> None:
     found = await findings()
     assert found[-1].ok
     assert "fingerprint" in found[-1].text
+
+
+async def test_a_secret_that_blots_out_words_is_warned_of() -> None:
+    """It is no failure: the bridge works, only its logs are hard to read."""
+    found = await findings(kafka={"bootstrap.servers": "127.0.0.1:1", "sasl.password": Secret("main")})
+    [warning] = [each for each in found if "warning" in each.text]
+    assert (warning.name, warning.ok) == ("config", True)
+    assert "kafka.sasl.password has only 4 characters and is also" in warning.text
 
 
 @pytest.mark.parametrize("there", [True, False])

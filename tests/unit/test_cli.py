@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import click
 import pytest
@@ -37,20 +37,25 @@ import bridge.topics
 from bridge.catalog import Catalog
 from bridge.cli import cli, main
 from bridge.commands.command import LIBRDKAFKA, Command, Group
+from bridge.config import load
+from bridge.dedupe import ORDER, TRIPLE
 from bridge.errors import BadData, CheckFailed, ConfigError, Locked, Refused, Unreachable
 from bridge.evolution import Change
 from bridge.finding import Finding
-from bridge.frame import Disposition
+from bridge.frame import REPLAY, Disposition, Frame
+from bridge.ledger import ENTRY, Entry
 from bridge.ops import logs
 from bridge.ops.redaction import redactor
 from bridge.proof import Proof
-from bridge.receipt import Place
+from bridge.receipt import MARGIN, Place, Receipts
 from bridge.registry import Difference, Registration
+from bridge.rehearsal import ways_of
+from bridge.route import Ways
 from bridge.survey import Survey
 from bridge.tail import Seen
 from bridge.topics import TopicState
 from bridge.verdict import Kind, Verdict, Violation
-from bridge.witness import Laid
+from bridge.witness import Laid, Witness
 from tests.profiling import profiled
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +156,18 @@ def test_examples_are_valid(example: str) -> None:
         command = command.commands[name]
         context = click.Context(command, parent=context, info_name=name)
     command.parse_args(context, words)
+
+
+def test_all_faults_of_a_file_can_be_seen(run: Run, tmp_path: Path) -> None:
+    """An error is one line, of the first; it says how to see the others, and so they are seen."""
+    path = tmp_path / "f.yaml"
+    path.write_text("name: Main\ngateways: {}\nkafka: {bootstrap.servers: 'x:1', acks: 1}\n")
+    code, _, error = run("config", "show", "-c", str(path))
+    assert (code, error.count("\n")) == (78, 1)
+    assert "(and 2 more: `feedbridge config show --log-level debug` tells all)" in error
+    _, _, error = run("config", "show", "-c", str(path), "--log-level", "debug")
+    assert "f.yaml:2: gateways: needs at least 1" in error
+    assert "f.yaml:3: kafka" in error
 
 
 def test_help_is_quick() -> None:
@@ -585,11 +602,14 @@ def test_dead_letters_are_listed(run: Run, config: str, tailed: list[dict[str, A
 
 
 @pytest.fixture
-def _laid(monkeypatch: pytest.MonkeyPatch) -> None:
+def laid(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let there be that dead letter."""
 
     class Mortuary:
-        def __init__(self, *_: Any) -> None:
+        entries: ClassVar[list[Entry]] = []
+        value = LETTER.value
+
+        def __init__(self, *_: Any, **__: Any) -> None:
             pass
 
         def __enter__(self) -> Self:
@@ -602,13 +622,27 @@ def _laid(monkeypatch: pytest.MonkeyPatch) -> None:
             """One at offset 3, nothing elsewhere."""
             [(partition, [offset])] = wanted.items()
             place = Place(gateway, partition, offset)
-            value = LETTER.value if offset == 3 else None
+            value = self.value if offset == 3 else None
             return [Laid(place=place, value=value, key="cs2", headers=LETTER.headers)]
 
+        def receipts(self) -> Receipts:
+            """None."""
+            return Receipts()
+
+        def witness(self, laid: list[Laid], receipts: Receipts, ways: Ways, *, older: bool) -> Witness:
+            """Tells of one ledger entry, where there is one."""
+            found = Witness(laid, receipts, ways)
+            for entry in self.entries:
+                found.take(entry, entry.at)
+            found.judge(-MARGIN, older=older)
+            return found
+
     monkeypatch.setattr(bridge.mortuary, "Mortuary", Mortuary)
+    monkeypatch.setattr(bridge.topics, "compare", lambda *_: [])
+    return Mortuary
 
 
-@pytest.mark.usefixtures("_laid")
+@pytest.mark.usefixtures("laid")
 def test_a_dead_letter_is_shown(run: Run, config: str) -> None:
     """Why it is one, what would come of it now, and its bytes, which are in no way obeyed; a place without one is bad data."""
     shown = run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3")[1].splitlines()
@@ -619,11 +653,57 @@ def test_a_dead_letter_is_shown(run: Run, config: str) -> None:
     found = json.loads(run("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3", "--json")[1])
     assert (found["now"]["reason"], found["now"]["topics"]) == ("not_json", [])
     assert base64.b64decode(found["base64"]) == LETTER.value
-    for place in ("cs2.dead-letters[0]@4", "other.dead-letters[0]@3", "nonsense"):
-        assert run("dead-letters", "show", "-c", config, place)[0] == 65
+    for place, wanted in (
+        ("cs2.dead-letters[0]@4", "`feedbridge dead-letters list` lists them"),
+        (
+            "other.dead-letters[0]@3",
+            "'other.dead-letters' is no topic of dead letters; give one of this configuration, such as ",
+        ),
+        (
+            "nonsense",
+            "'nonsense' is no place of a dead letter; give it as 'cs2.dead-letters[0]@12': topic, partition, offset",
+        ),
+        ("cs2.dead-letters:0:3", "give it as 'cs2.dead-letters[0]@12': topic, partition, offset"),
+    ):
+        code, _, error = run("dead-letters", "show", "-c", config, place)
+        assert (code, wanted in error) == (65, True), error
 
 
-@pytest.mark.usefixtures("_laid")
+def test_showing_a_dead_letter_says_what_a_replay_would(
+    run: Run, config: str, laid: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what the frame alone would be: a newer state may be published; and where that can't be known, it says so."""
+    state = {"type": "match.updated", "data": {"id": "m"}, "meta": {"ts": "2026-05-12T18:00:00.000Z", "seq": 1}}
+    laid.value = json.dumps(state).encode()
+    show = ("dead-letters", "show", "-c", config, "cs2.dead-letters[0]@3")
+
+    def now() -> str:
+        return next(line for line in run(*show)[1].splitlines() if line.startswith("now"))[10:]
+
+    assert now() == "would be published to cs2.match.updated"
+    sighting = ways_of(load(Path(config), environ={"KEY": SECRET}), Catalog.load(), "cs2").sight(
+        Frame("cs2", "", 1, REPLAY, laid.value)
+    )
+    assert sighting is not None
+    newer = Entry(
+        kind=ENTRY, instance="i", at=2, codes=bytes([sighting.traits]), orders=ORDER.pack(sighting.order(1) + 1),
+        hashes=TRIPLE.pack(1, 2, sighting.entity),
+    )  # fmt: skip
+    laid.entries = [newer]
+    assert now() == "superseded: a newer state of its match or market is published"
+    assert json.loads(run(*show, "--json")[1])["replay"] == {"outcome": "superseded", "unsure": None}
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise Refused("the user may not read topic 'l'", where="kafka")
+
+    monkeypatch.setattr(laid, "receipts", refused)
+    assert (
+        now()
+        == "would be published to cs2.match.updated, as far as the frame alone tells: kafka: the user may not read topic 'l'"
+    )
+
+
+@pytest.mark.usefixtures("laid")
 def test_dead_letter_byte_for_byte(config: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """--raw writes the original bytes and nothing else."""
     with pytest.raises(SystemExit):
@@ -735,16 +815,18 @@ def test_what_is_to_be_filled_must_be_said(words: list[str], why: str, run: Run,
 def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latest record of each; those that are asked for."""
     records = [
-        gap(0, to=None, state="open"), gap(1, to=None, state="open"), gap(0, to=125_000, state="partly"),
+        gap(0, to=None, state="open"), gap(1, to=None, state="open"),
+        gap(0, to=125_000, state="partly") | {"how": "settlements over REST; no rounds"},
         gap(2, to=400, state="lost", gateway="other"),
     ]  # fmt: skip
     monkeypatch.setattr(bridge.tail, "tail", lambda *_, **__: (replace(RECORD, data=each) for each in records))
     code, out, _ = run("gaps", "list", "-c", config)
     assert code == 0
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["connection", "lane", "from", "to", "lasted", "cause", "state", "rec", "sup"]
-    assert rows[1] == ["cs2/list", "0", "05-10", "12:00:00", "12:02:05", "2m05s", "disconnect", "partly", "3", "0"]
-    assert [row[0] for row in rows[1:]] == ["cs2/list", "cs2/list", "other/list"]
+    assert rows[0] == ["from", "to", "lasted", "cause", "state", "id"]
+    assert rows[1] == ["05-10", "12:00:00", "12:02:05", "2m05s", "disconnect", "partly", "cs2/list/0"]
+    assert out.splitlines()[2] == "  3 records published late; settlements over REST; no rounds"
+    assert [row[-1] for row in rows[1::2]] == ["cs2/list/0", "cs2/list/1", "other/list/2"]
     found = [json.loads(line) for line in run("gaps", "list", "-c", config, "--json", "--open")[1].splitlines()]
     assert [(each["id"], each["to"]) for each in found] == [("cs2/list/1", None)]
     found = [json.loads(line) for line in run("gaps", "list", "-c", config, "--json", "cs2")[1].splitlines()]
@@ -756,6 +838,18 @@ def test_gaps_are_listed(run: Run, config: str, monkeypatch: pytest.MonkeyPatch)
     ]
     assert [each["id"] for each in found] == ["cs2/list/1", "other/list/2"]
     assert run("gaps", "list", "-c", config, "nonsense")[0] == 2
+    assert run("gaps", "list", "-c", config, "--since", "2027-05-10") == (0, "none of 3 recorded gaps fits\n", "")
+
+
+def test_that_there_are_no_gaps_is_said(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence for people, by no line for programs; and what can't be read is not passed over."""
+    records: list[Seen] = []
+    monkeypatch.setattr(bridge.tail, "tail", lambda *_, **__: iter(records))
+    assert run("gaps", "list", "-c", config) == (0, "no gaps are recorded\n", "")
+    assert run("gaps", "list", "-c", config, "--json") == (0, "", "")
+    records.append(replace(RECORD, schema=None, data=None, error="no schema has the id 9"))
+    _, _, error = run("gaps", "list", "-c", config)
+    assert error == "1 records can't be read, the first is feedbridge.main.gaps[1]@12: no schema has the id 9\n"
 
 
 # status, run, simulate, demo

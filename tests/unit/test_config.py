@@ -19,6 +19,7 @@ from bridge.config import Config, Kinds, json_schema, known_kinds, load, masked,
 from bridge.errors import ConfigError
 from bridge.gateways.gateway import GatewaySettings
 from bridge.gateways.predictstreet import PredictStreetUserSettings
+from bridge.ops.redaction import redactor
 from bridge.properties import KNOWN, REFUSED, secret
 from bridge.settings import RestSettings, Secret, Settings, Token, secrets
 
@@ -143,6 +144,16 @@ def parsed(text: str, environ: dict[str, str] | None = None) -> Config:
     return parse(text, where="f.yaml", environ=ENVIRON if environ is None else environ, folder=Path(), kinds=KINDS)
 
 
+def test_a_key_that_is_refused_is_named_by_its_setting_and_variable() -> None:
+    """Whoever is told so must know what to change, and nothing that is shown of it holds the key."""
+    text = MINIMAL.replace("bearer: b", 'bearer: "${PS_KEY}"')
+    gateway = parsed(text, {"PS_KEY": "the-very-key"}).gateways["markets"]
+    told = gateway.blamed("markets", "HTTP 403: no")
+    assert told == "HTTP 403: no; the key is gateways.markets.bearer, from ${PS_KEY}"
+    assert redactor.text(told) == told
+    assert parsed(MINIMAL).gateways["markets"].blamed("markets", "no") == "no; the key is gateways.markets.bearer"
+
+
 def everything(error: BaseException) -> str:
     """Return all that may be shown of an error: its text, its notes, its traceback with what it came from."""
     texts = [str(error), repr(error), *getattr(error, "__notes__", ()), *traceback.format_exception(error)]
@@ -161,7 +172,7 @@ def faults(text: str, environ: dict[str, str] | None = None) -> list[str]:
     first, more = str(caught.value), list(getattr(caught.value, "__notes__", ()))
     assert "\n" not in first
     if more:
-        first = first.removesuffix(f" (and {len(more)} more)")
+        first = first.removesuffix(f" (and {len(more)} more: `feedbridge config show --log-level debug` tells all)")
         assert first != str(caught.value)
     return [first, *more]
 

@@ -38,6 +38,7 @@ async def test_demo_adds_up() -> None:
     assert last.record is not None
     for text in ("Kafka is a stand-in", "feedbridge demo --kafka HOST:PORT", "A consumer has counted", "decoded"):
         assert text in out.getvalue()
+    assert "records, dead letters included." in " ".join(out.getvalue().split())
 
 
 async def test_demo_serves_its_page_and_ends_at_a_signal() -> None:

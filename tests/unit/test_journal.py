@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from bridge import journal as journal_module
 from bridge.errors import ConfigError, Locked
-from bridge.frame import STREAM, Frame
+from bridge.frame import EVENT, STREAM, Frame
 from bridge.journal import HEADER, MANY_OPENINGS, Journal
+from bridge.lanes import Origin, wrap
 
 ALL = {"max_frames": 10_000, "max_bytes": 1 << 30}
 
@@ -88,6 +89,34 @@ def test_frames_come_back_in_order_with_their_positions(tmp_path: Path) -> None:
     assert again.append(frames(5, 1)) == 5
     assert again.read(0, **ALL) == (0, frames(0, 6))
     assert again.id == journal.id
+    again.close()
+
+
+def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None:
+    """In words that say what is wrong, and the setting that says where it is."""
+    (tmp_path / "journal").touch()
+    with pytest.raises(ConfigError, match=r"there is a file in place of the folder; set journal\.path"):
+        opened(tmp_path / "journal")
+
+
+def test_only_frames_are_counted(tmp_path: Path) -> None:
+    """Not what stands between them of connections: who reads that two are left asks what was not published. Nor after a restart."""
+    up = Frame("cs2", "list", 1, EVENT, b'{"event":"up"}')
+    [moved] = frames(7, 1)
+    journal = opened(tmp_path, max_bytes=64 << 10)
+    journal.append([up])
+    journal.append([*frames(0, 2, size=5000), up, *frames(2, 1), up])
+    journal.append([wrap(moved, Origin("other", 3)), wrap(up, Origin("other", 4))])
+    assert (journal.end, journal.frames) == (8, 4)
+    journal.close()
+    again = opened(tmp_path, max_bytes=64 << 10)
+    assert (again.end, again.frames) == (8, 4)
+    again.trim(3)
+    assert again.frames == 2
+    again.append([up, *frames(3, 1)])
+    assert again.frames == 3
+    again.trim(again.end)
+    assert again.frames == 0
     again.close()
 
 

@@ -340,6 +340,15 @@ class TestWitness:
         entry = self.told(9, at=START + at, order=own + order - 1 if order else 0)
         assert self.verdict(letter, entries=[entry]) is (Outcome.SUPERSEDED if superseded else None)
 
+    def test_letters_of_one_request_are_foretold_together(self) -> None:
+        """Each as if those before it were published: the second of one frame, or of one state, would be there already."""
+        again, same = frame_of(3), frame_of(3).replace(b'"seq": 3', b'"seq": 99')
+        letters = [laid(number, received=START, value=value) for number, value in enumerate([again, again, same], 1)]
+        witness = Witness(letters, Receipts(), ways())
+        witness.judge(0)
+        assert witness.verdicts == {}
+        assert [witness.next(each.place) for each in letters] == [None, Outcome.THERE, Outcome.THERE]
+
     def test_a_letter_that_is_cut_or_gone(self) -> None:
         """Nothing can be made of it here."""
         assert self.verdict(laid(1, received=START, sha256="x", size="9")) is Outcome.CUT

@@ -57,6 +57,12 @@ def letter(**changes: Any) -> dict[str, Any]:
     return {"at": NOW - MINUTE, "gateway": "cs2", "type": "a", "reason": "wrong_type", "path": "data.x", **changes}
 
 
+def reasons(**counts: int) -> list[dict[str, Any]]:
+    """How many there were for each reason; and of another gateway."""
+    mine = [{"gateway": "cs2", "reason": reason, "count": count} for reason, count in counts.items()]
+    return [*mine, {"gateway": "other", "reason": "not_json", "count": 9}]
+
+
 DOWN: Final = gateway(connected=False, detail="HTTP 503", last_frame=NOW - 10_000)
 SAFE: Final = "What comes waits in the journal."
 
@@ -166,7 +172,7 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         },
         WARNING,
         (
-            "Topic cs2.event.kill refuses records of more than 2,000 bytes: more than 2,000 frames became dead letters. "
+            "Topic cs2.event.kill refuses records of more than 2,000 bytes: 2,000+ frames became dead letters. "
             "Raise max.message.bytes of that topic."
         ),
         "DeadLetters",
@@ -291,6 +297,20 @@ CASES: Final[list[tuple[str, dict[str, Any], str, str, str | None]]] = [
         "DeadLetters",
     ),
     (
+        "dead letters for two reasons",
+        {"dead_letters": [letter()], "dead_letter_reasons": reasons(wrong_type=12, not_json=3)},
+        WARNING,
+        "Dead letters of cs2: 12 wrong type, 3 not json. All others flow.",
+        "DeadLetters",
+    ),
+    (
+        "dead letters for many reasons",
+        {"dead_letters": [letter()], "dead_letter_reasons": reasons(wrong_type=7200, no_type=21, no_data=3, not_xml=1)},
+        WARNING,
+        "Dead letters of cs2: 5,000+ wrong type, 20+ no type, 4 other. All others flow.",
+        "DeadLetters",
+    ),
+    (
         "dead letter long ago",
         {"dead_letters": [letter(at=NOW - 16 * MINUTE)]},
         GOOD,
@@ -328,6 +348,8 @@ def test_sentence(changes: dict[str, Any], level: str, text: str, runbook: str |
     """It says what is wrong, since when, and which page says what to do."""
     first = judge(status(**changes))[0]
     assert (first.level, first.text) == (level, text)
+    if text.startswith("Dead letters of"):
+        assert len(text) <= 78  # a line of the panel, in 80 columns
     assert first.runbook == (runbook and f"Feedbridge{runbook}")
 
 

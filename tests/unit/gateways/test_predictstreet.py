@@ -205,6 +205,7 @@ async def test_check_subscribes_once_and_feeds_nothing() -> None:
         found = await PredictStreetMarket("markets", bad, intake=intake, metrics=Metrics()).check()
         assert [each.ok for each in found] == [False]
         assert "api_key_unknown_key" in found[0].text
+        assert found[0].text.endswith("; the key is gateways.markets.api_key")
         assert (intake.frames, intake.events) == ([], [])
 
 

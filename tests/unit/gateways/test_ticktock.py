@@ -138,6 +138,7 @@ async def test_a_revoked_key_is_refused_and_not_tried_again(auth_close: int | No
         status = gateway.status()
         assert (status.state, status.connected) == ("refused", False)
         assert "deactivated" in (status.detail or "")
+        assert (status.detail or "").endswith("; the key is gateways.cs2.api_key")
         assert metrics.total("gateway_connected", gateway="cs2") == 0
         await asyncio.sleep(0.1)
         assert sim.refused == refused
@@ -184,6 +185,7 @@ async def test_check_says_what_the_key_may_see() -> None:
         found = await TickTock("cs2", bad, intake=intake, metrics=Metrics()).check()
         assert [each.ok for each in found] == [False, False]
         assert all("403" in each.text for each in found)
+        assert all(each.text.endswith("; the key is gateways.cs2.api_key") for each in found)
         assert (intake.frames, intake.events) == ([], [])
 
 

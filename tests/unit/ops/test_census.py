@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.dead_letter import Buried
-from bridge.ops.census import BURIED, LATE, STRETCH, STRETCHES, Census
+from bridge.ops.census import BURIED, LATE, MINUTES, STRETCH, STRETCHES, Census
 from bridge.ops.metrics import Metrics, quantile
 from bridge.route import Counts
 
@@ -54,6 +54,24 @@ def test_rates_are_of_the_stretches_that_are_over() -> None:
     assert found[-1] == (STRETCHES + 4) * 2 * 1000 / STRETCH
     clock.now += STRETCHES * STRETCH
     assert census.rate("cs2") == [0.0] * STRETCHES
+
+
+def test_dead_letters_are_counted_by_reason_for_a_while() -> None:
+    """All of them, whatever is remembered of each; the most first, and none of long ago."""
+    clock = Clock()
+    census = Census(Metrics(), now=clock)
+    census.take([], dead={("cs2", "not_json"): 30})
+    clock.now += 60_000
+    census.take([], dead={("cs2", "wrong_type"): 100})
+    census.take([], dead={("cs2", "not_json"): 1, ("a", "no_type"): 2})
+    wanted = [("cs2", "wrong_type", 100), ("cs2", "not_json", 31), ("a", "no_type", 2)]
+    assert [tuple(each.values()) for each in census.reasons()] == wanted
+    clock.now += (MINUTES - 1) * 60_000
+    assert [tuple(each.values()) for each in census.reasons()] == [
+        ("cs2", "wrong_type", 100), ("a", "no_type", 2), ("cs2", "not_json", 1),
+    ]  # fmt: skip
+    clock.now += 60_000
+    assert census.reasons() == []
 
 
 def test_times_are_those_of_the_last_minute() -> None:

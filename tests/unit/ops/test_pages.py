@@ -49,6 +49,22 @@ def test_name_and_sentence_are_there_before_any_script_runs() -> None:
     assert "1970-01-01 00:00:00Z" in page
 
 
+def test_runbooks_are_there_without_javascript() -> None:
+    """Of the sentence and of all else there is to say; what is said is text, also where it looks like a place to fill."""
+    well = [
+        {"level": "bad", "text": "{{name}} <b>", "runbook": "FeedbridgeNoCommits"},
+        {"level": "warning", "text": "<i>lost", "runbook": "FeedbridgeGapLost"},
+        {"level": "warning", "text": "rejected", "runbook": None},
+    ]
+    page = pages.filled(pages.template(), {"name": "a", "now": 0, "well": well})
+    assert re.findall(r'href="(runbooks/\w+)"', page) == ["runbooks/FeedbridgeNoCommits", "runbooks/FeedbridgeGapLost"]
+    assert "{{name}} &lt;b&gt;</p>" in page
+    assert "&lt;i&gt;lost" in page
+    assert page.count("<li ") == 2
+    healthy = pages.filled(pages.template(), {"well": [{"level": "good", "text": "All is well.", "runbook": None}]})
+    assert "runbook" not in healthy
+
+
 def test_a_status_that_says_little_makes_a_page_too() -> None:
     """It says that it reads."""
     assert "Reading the status." in pages.filled(pages.template(), {})

@@ -75,6 +75,16 @@ async def test_answers_are_wrong_or_late_as_often_as_told(http: aiohttp.ClientSe
         assert sim.misanswer is None
 
 
+async def test_a_wrong_answer_to_everything_can_be_taken_back(http: aiohttp.ClientSession) -> None:
+    """The operator's own paths are not among those that begin with the path that is meant by default."""
+    async with TickTockSim(seed=1, knobs=BARE) as sim:
+        assert (await post(http, sim, "answer", status=500, body="oops"))[0] == 200
+        async with http.get(f"{sim.rest_url}/_sim/status") as answer:
+            assert answer.status == 200
+        assert (await post(http, sim, "accept"))[0] == 200
+        assert sim.misanswer is None
+
+
 async def test_the_feed_is_steered(http: aiohttp.ClientSession) -> None:
     """Pause, rate, faults, reset-seq, send, silence, alive, delay: each as its method."""
     async with TickTockSim(seed=1, rate=100, knobs=BARE) as sim:
