@@ -236,7 +236,7 @@ def _commit(lane: Mapping[str, Any], now: int) -> str:
 
 #: Counts of a gateway or a type, what their columns are called, and what may go first.
 _COUNTS: Final = (
-    ("received", "frames in", 0),
+    ("received", "processed", 0),
     ("published", "records out", 2),
     ("duplicates", "duplicates", 5),
     ("unchanged", "unchanged", 6),

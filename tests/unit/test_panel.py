@@ -129,7 +129,7 @@ def test_the_least_important_columns_go_first() -> None:
         for width in (60, 80, 200)
     }
     assert "the last 2 min" in found[200]
-    assert all(head in found[60] for head in ("frames in", "records out", "dead"))
+    assert all(head in found[60] for head in ("processed", "records out", "dead"))
     assert "unchanged" not in found[60]
     assert "/s" in found[80]
 
