@@ -367,7 +367,8 @@ class Lane:
     def _next_batch(self, publisher: Publisher) -> Batch:
         """What has arrived since the last transaction, up to its cap; all but the last records are handed over already."""
         parts, pipeline = self._parts, self._parts.pipeline
-        first, frames = parts.journal.read(self._position, max_frames=self._most, max_bytes=MAX_BYTES)
+        most = min(self._most, parts.refusals.most)
+        first, frames = parts.journal.read(self._position, max_frames=most, max_bytes=MAX_BYTES)
         if first != self._position:
             self._log.error("journal_damaged", frames_lost=first - self._position)
         batch = pipeline.begin(first, frames, parts.now())

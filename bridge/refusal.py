@@ -14,6 +14,7 @@ again from time to time, since a limit may be raised.
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 LEAST: Final = 512
 #: Topics with less room (bytes) hold up no others: that batches are made small for them is done when it is needed.
 WORTHWHILE: Final = 1024
+#: Where batches of records are small (bytes), a transaction has one frame for so many bytes, and never fewer than these.
+SHARE: Final = 16
+FEW: Final = 500
 #: Records sent alone in one search.
 RUNGS: Final = 64
 #: So often (s) a topic that refuses records is asked whether it takes more by now.
@@ -111,6 +115,11 @@ class Refusals:
     def largest(self) -> int | None:
         """Bytes of records that all topics take in one batch; None: there is no topic that takes few."""
         return min(self._batches.values(), default=None)
+
+    @property
+    def most(self) -> int:
+        """How many frames one transaction may have: Kafka takes long for many batches, and the standby waits for the commit."""
+        return sys.maxsize if self.largest is None else max(self.largest // SHARE, FEW)
 
     def status(self) -> list[dict[str, Any]]:
         """The topics that have refused records."""

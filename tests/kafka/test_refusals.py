@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -16,15 +18,18 @@ import pytest
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from bridge import kafka as clients
 from bridge import refusal
 from bridge.catalog import Catalog
 from bridge.check import check
 from bridge.config import Config, load
+from bridge.frame import Record
 from bridge.publisher import Publisher
 from bridge.sim import Scripted, Simulator
 from tests.chaos.stream import CLEAN, header, judge
+from tests.installation import installation
 from tests.kafka.conftest import Kafka
-from tests.running import BridgeHere, configuration
+from tests.running import BridgeHere, configuration, until
 from tests.servers.reading import read_topics
 
 pytestmark = pytest.mark.timeout(120)
@@ -64,6 +69,26 @@ def set_limit(kafka: Kafka, topic: str, **settings: str) -> None:
     ]
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
     admin.incremental_alter_configs([resource])[resource].result(timeout=30)
+
+
+def takes(kafka: Kafka, topic: str, value: bytes) -> bool:
+    """Whether a topic takes a record; it is not kept."""
+    reports, name = clients.Reports(), f"{topic}.takes"
+    config = installation(kafka={"bootstrap.servers": kafka.bootstrap})
+    producer = clients.producer(config, transactional_id=name, reports=reports)
+    made = Publisher(producer, transactional_id=name, reports=reports, waiting=lambda _: None, give_up=lambda: False)
+    with closing(made) as publisher:
+        publisher.fence()
+        return publisher.first_refused([Record(topic, b"", value, [], 0)]) is None
+
+
+async def until_refused(kafka: Kafka, topic: str, value: bytes) -> None:
+    """Return when the broker goes by a lower limit: it follows the controller a moment later."""
+
+    async def there() -> bool:
+        return not await asyncio.to_thread(takes, kafka, topic, value)
+
+    await until(there, what=f"{topic} takes no {len(value)} bytes")
 
 
 def make_topic(kafka: Kafka, name: str, **settings: str) -> None:
@@ -144,18 +169,27 @@ async def test_a_topic_that_takes_less_than_it_did_costs_a_few_transactions_in_a
     """
     if blind:
         monkeypatch.setattr("bridge.grounds.limits", lambda _config, _names: {})
+    # The two share one interpreter: how quick that is must not decide.
+    monkeypatch.setattr("bridge.standby.MISSED", 60.0)
     topic = f"{topic_prefix}cs2.event.kill"
     # The first are taken.
     sent = [*(kill(seq, large=False) for seq in range(1, 11)), *frames(6000)[10:]]
     async with Scripted("ticktock", sent[:10], rate=None) as sim:
         gateway = {"kind": "ticktock", "url": sim.url, "api_key": sim.api_key}
-        config = configuration({"cs2": gateway}, kafka=kafka.bootstrap, prefix=topic_prefix, dedupe={"window": "1h"})
+        config = configuration(
+            {"cs2": gateway},
+            kafka=kafka.bootstrap,
+            prefix=topic_prefix,
+            dedupe={"window": "1h"},
+            standby={"takeover_after": "10s"},
+        )
         async with BridgeHere(config, tmp_path / "a") as bridge:
             await bridge.role("active")
             async with BridgeHere(config, tmp_path / "b") as standby:
                 await standby.role("standby")
                 await bridge.until(lambda status: disposed(status) >= 10, what="the first")
                 set_limit(kafka, topic, max_message_bytes=str(LIMIT))
+                await until_refused(kafka, topic, kill(1, large=True))
                 begun = aborts.count
                 say(sim, sent[10:])
                 status = await bridge.until(lambda status: disposed(status) >= len(sent), what="all disposed of")

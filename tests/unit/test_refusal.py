@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -123,6 +124,12 @@ def test_a_topic_that_says_how_much_it_takes_is_believed() -> None:
     assert publisher.transactions == 0
     assert piping.limited == refusals.limits == {"t": 6000}
     assert refusals.largest == 7500
+
+
+@pytest.mark.parametrize(("limit", "most"), [(2_000, 500), (32_768, 1_920), (900_000, 52_734), (16 << 20, sys.maxsize)])
+def test_small_batches_make_small_transactions(limit: int, most: int) -> None:
+    """Kafka takes long for many batches, and the standby must not wait for a commit for longer than it has patience."""
+    assert Refusals({"t": limit}).most == most
 
 
 @pytest.mark.parametrize("takes", [*range(0, 4000, 371), 3998])
