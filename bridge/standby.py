@@ -204,11 +204,12 @@ class Pending:
                 continue  # the ledger showed it
             seen, _ = self._frames[position]
             code = window.judge(seen.traits, seen.identity, seen.content, seen.entity)
-            if code & dedupe.DISPOSITION_MASK == dedupe.UNCHANGED:
+            disposition = code & dedupe.DISPOSITION_MASK
+            if disposition == dedupe.PUBLISHED and 0 < window.newest(seen.entity) < seen.order:
+                continue  # the ledger was behind: this is a change
+            if disposition == dedupe.UNCHANGED:
                 # Should it come again, it is a duplicate, whatever its entity has become by then.
                 window.remember(code, seen.identity, seen.content, seen.entity, seen.at)
-            elif 0 < window.newest(seen.entity) < seen.order:
-                continue  # the ledger was behind: this is a change
             self._tick(self._take(position))
 
     def missed_since(self) -> float | None:

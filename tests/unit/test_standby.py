@@ -228,6 +228,16 @@ class TestPending:
         self.settle(standby)
         assert (standby.pending.missed_since(), standby.pending.first) == (None, 10)
 
+    def test_a_state_whose_number_the_ledger_shows_by_then_is_none_that_was_missed(self) -> None:
+        """Where the number alone tells frames apart, whatever the active's said."""
+        standby = Standby()
+        mine = Seen(9, 5009, 1, 7, IDENTIFIED | STATE, order=30)
+        standby.show(entry(Seen(0, 5000, 1, 7, IDENTIFIED | STATE, order=10)))
+        standby.pending.receive([mine], 10, 0.0)
+        standby.show(entry(Seen(50, 5009, 2, 7, IDENTIFIED | STATE, order=20)))
+        self.settle(standby)
+        assert standby.pending.first == 10
+
     def test_unchanged_states_are_settled_one_after_the_other(self) -> None:
         """What the second says depends on what becomes of the first; behind a change, the same is a change."""
         standby = Standby()
