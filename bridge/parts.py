@@ -30,8 +30,9 @@ class Parts:
     """What a lane is made of. The callables make fresh ones, since producers and consumers wear out.
 
     memory: an empty one. outages: from a memory. now: ms since the epoch. takeover_after: s.
-    refusals: what Kafka does not take. desk: where gaps are handed in to be filled. connected: gateway → whether it is up here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many
-    seconds, or until the event is set. generation: of the plan; its READY is in the ledger. covers: the lane is another's,
+    refusals: what Kafka does not take. desk: where gaps are handed in to be filled. connected: gateway → whether it is up
+    here. chance: uniform in [0, 1). clock: monotonic, s. pause: sleeps so many seconds, or until the event is set.
+    generation: of the plan; its READY is in the ledger. covers: the lane is another's,
     this process only stands by. others: readers of all other partitions of the ledger. former: journals of older plans
     whose frames were moved into this one.
     """
