@@ -228,6 +228,15 @@ class TestPending:
         self.settle(standby)
         assert (standby.pending.missed_since(), standby.pending.first) == (None, 10)
 
+    def test_entries_that_come_at_once_settle_nothing(self) -> None:
+        """They may all have been written before the commit that hangs."""
+        standby = Standby()
+        standby.show(entry(state(0, 7, 1)))
+        standby.pending.receive([state(1, 7, 1)], 2, 0.0)
+        for _ in range(5):
+            standby.show(entry(kind=HEARTBEAT), SETTLED / 2)
+        assert standby.pending.handover().waiting == {1}
+
     def test_a_state_whose_number_the_ledger_shows_by_then_is_none_that_was_missed(self) -> None:
         """Where the number alone tells frames apart, whatever the active's said."""
         standby = Standby()
