@@ -284,6 +284,16 @@ class TestRouting:
         piping.process(5, [], NOW)
         assert not piping.poisoned
 
+    def test_a_dead_letter_of_a_batch_that_was_aborted_is_counted_once(self) -> None:
+        """The batch is made again when the ledger was read again."""
+        piping = pipeline()
+        for _ in range(2):
+            known = memory()
+            piping.adopt(known, outages(known), None, journal="mine")
+            piping.process(0, [frame(b"no frame")], NOW)
+        assert list(piping.drain_dead().values()) == [1]
+        assert len(piping.drain_buried()) == 1
+
     def test_a_bug_of_ours_costs_one_frame_its_record_and_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The position is told; named as poisoned, the frame is a dead letter and the rest goes on."""
         monkeypatch.setattr(native, "extension", None)
